@@ -4,6 +4,7 @@
 #include <bolide/dtype.hpp>
 #include <initializer_list>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace bolide {
@@ -76,7 +77,8 @@ struct Tensor {
       : Tensor(data, dtype, shape, contiguous_strides(shape), device) {}
   /// The element type from the pointer: Tensor(q.data(), {batch, rows, heads, head_dim}).
   template <class T>
-  requires(dtype_of<T> >= DType::f64) Tensor(const T* data, const Dims& shape, Device device = {})
+  requires(!std::is_void_v<T> && dtype_of<T> >= DType::f64)
+      Tensor(const T* data, const Dims& shape, Device device = {})
       : Tensor(data, dtype_of<T>, shape, device) {}
 
   explicit operator bool() const { return present; }
