@@ -1,0 +1,28 @@
+// An expression compiled to a tape and run over blocks of keys: how the CPU evaluates programs.
+#pragma once
+#include <memory>
+
+#include "program/point.hpp"
+
+namespace bolide::program {
+
+/// Immutable, thread-safe and cheap to copy. Captured tensors are read at each call and must be on the CPU
+/// (Error{refused} otherwise). What does not change along the row is computed once per call.
+class Evaluator {
+ public:
+  explicit Evaluator(const Expr& e);
+  /// Bytes that each thread lends to the calls below, aligned to 64; they allocate nothing.
+  std::size_t scratch_bytes() const;
+  /// Of a mask: visible[i] is 1 or 0 for key kv_begin + i, 0 <= i < n.
+  void mask(const Row& row, std::int64_t kv_begin, int n, std::uint8_t* visible, void* scratch) const;
+  /// Of a score program, in place: score[i] becomes the program's value, derivative[i] (unless null) its
+  /// slope with respect to the score that came in.
+  void score(const Row& row, std::int64_t kv_begin, int n, double* score, double* derivative,
+             void* scratch) const;
+
+ private:
+  struct Tapes;
+  std::shared_ptr<const Tapes> tapes_;
+};
+
+}  // namespace bolide::program
