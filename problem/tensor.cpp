@@ -7,7 +7,8 @@
 namespace bolide {
 
 void Dims::refuse_rank(std::size_t rank) {
-  throw Error(Code::invalid_argument, fmt::format("a tensor has {} dimensions; at most {} are supported", rank, kMaxRank));
+  throw Error(Code::invalid_argument,
+              fmt::format("a tensor has {} dimensions; at most {} are supported", rank, kMaxRank));
 }
 
 }  // namespace bolide

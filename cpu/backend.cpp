@@ -1,0 +1,44 @@
+// Chooses among the CPU's paths: so far there is one, the definition itself.
+#include "cpu/backend.hpp"
+
+#include <fmt/core.h>
+
+#include "cpu/merge.hpp"
+#include "cpu/naive.hpp"
+
+namespace bolide::cpu {
+namespace {
+
+std::shared_ptr<const BackendPlan> described(std::shared_ptr<const NaivePlan> naive) {
+  auto plan = std::make_shared<NaivePlan>(*naive);
+  plan->details = {{"arithmetic", "float64, rounded once"},
+                   {"threads", fmt::format("{}", plan->threads)},
+                   {"determinism", "D1, D2, D3: a row's bits depend on its own sequence alone"}};
+  return plan;
+}
+
+class CpuBackend : public Backend {
+ public:
+  std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
+    return described(plan_naive(p, s));
+  }
+  std::shared_ptr<const BackendPlan> plan(const BackwardProblem& p, const Sizes& s) const override {
+    return described(plan_naive(p, s));
+  }
+  void forward(const BackendPlan& plan, const ForwardProblem& p, Workspace w, Stream) const override {
+    naive_forward(static_cast<const NaivePlan&>(plan), p, w);
+  }
+  void backward(const BackendPlan& plan, const BackwardProblem& p, Workspace w, Stream) const override {
+    naive_backward(static_cast<const NaivePlan&>(plan), p, w);
+  }
+  void merge(std::span<const Tensor> outs, std::span<const Tensor> lses, const Tensor& out, const Tensor& lse,
+             Stream) const override {
+    cpu::merge(outs, lses, out, lse);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend() { return std::make_unique<CpuBackend>(); }
+
+}  // namespace bolide::cpu

@@ -1,0 +1,38 @@
+// How much memory and how many threads the definition takes.
+#include <omp.h>
+
+#include "cpu/naive.hpp"
+#include "cpu/naive_memory.hpp"
+#include "program/evaluator.hpp"
+
+namespace bolide::cpu {
+namespace {
+
+std::shared_ptr<NaivePlan> plan_rows(const ForwardProblem& p, const Sizes& s) {
+  auto plan = std::make_shared<NaivePlan>();
+  plan->path = "cpu/naive";
+  plan->sizes = s;
+  plan->threads = omp_get_max_threads();
+  std::size_t scratch = 0;
+  if (p.mask) scratch = std::max(scratch, program::Evaluator(p.mask.expr()).scratch_bytes());
+  if (p.score) scratch = std::max(scratch, program::Evaluator(p.score.expr()).scratch_bytes());
+  plan->thread_bytes = (RowBuffers::bytes(s) + scratch + 63) / 64 * 64;
+  plan->workspace_bytes = plan->threads * plan->thread_bytes;
+  return plan;
+}
+
+}  // namespace
+
+std::shared_ptr<const NaivePlan> plan_naive(const ForwardProblem& p, const Sizes& s) {
+  return plan_rows(p, s);
+}
+
+std::shared_ptr<const NaivePlan> plan_naive(const BackwardProblem& p, const Sizes& s) {
+  auto plan = plan_rows(p.forward, s);
+  plan->threads = static_cast<int>(std::clamp<std::int64_t>(s.heads_kv, 1, plan->threads));
+  plan->thread_bytes += gradient_bytes(p.forward, s);
+  plan->workspace_bytes = plan->threads * plan->thread_bytes;
+  return plan;
+}
+
+}  // namespace bolide::cpu
