@@ -1,0 +1,149 @@
+// Plans forward problems for one device: configuration, kernels from the store, what explain() says.
+#include "cuda/backend.hpp"
+
+#include <bolide/error.hpp>
+
+#include <fmt/core.h>
+
+#include <mutex>
+
+#include "cuda/forward_plan.hpp"
+#include "jit/kernel_store.hpp"
+
+namespace bolide::cuda {
+namespace {
+
+constexpr int kMaxParameterBytes = 32764, kMaxParameterBytesBefore12_1 = 4096;
+
+// One store for all backends that live at the same time: a kernel is compiled once for all devices of a
+// process.
+std::shared_ptr<jit::KernelStore> shared_store(const Driver& driver) {
+  static std::mutex mutex;
+  static std::weak_ptr<jit::KernelStore> store;
+  std::lock_guard lock(mutex);
+  std::shared_ptr<jit::KernelStore> alive = store.lock();
+  if (!alive)
+    store = alive =
+        std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.driver_major = driver.major()});
+  return alive;
+}
+
+std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& plan,
+                                                          const jit::CompiledKernel& code) {
+  const ForwardChoice& c = plan.choice;
+  const device::FwdConfig& f = c.config;
+  const char* const producers[] = {"copy engine (TMA)", "threads"};
+  const auto& w = c.workspace;
+  std::string workspace = fmt::format("{} bytes", w.bytes);
+  if (c.packed)
+    workspace += fmt::format(": tile offsets at {}, work counter at {}", w.tile_offsets, w.next_work);
+  if (c.num_splits > 1)
+    workspace += fmt::format("{}: partial out at {}, partial lse at {}", c.packed ? ";" : "", w.partial_out,
+                             w.partial_lse);
+  std::string launches = fmt::format("{}", c.launches());
+  if (c.packed) launches += ", the first counts tiles of queries";
+  if (c.num_splits > 1) launches += ", the last merges the splits";
+  return {
+      {"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
+                             code.toolchain.text())},
+      {"tile", fmt::format("{} queries x {} keys, head_dim {} and {}; {} stages of K, {} of V", f.tile_q,
+                           f.tile_kv, f.head_dim, f.head_dim_v, f.k_stages, f.v_stages)},
+      {"registers", fmt::format("{} a thread at launch; {} consumers, {} producers; {} bytes spilled",
+                                code.report.registers, f.consumer_registers(), f.producer_registers,
+                                code.report.spill_store_bytes + code.report.spill_load_bytes)},
+      {"shared memory", fmt::format("{} bytes", f.smem_bytes())},
+      {"producer",
+       fmt::format(
+           "{}{}: {}", producers[static_cast<int>(f.producer)],
+           f.producer == device::Producer::gathered ? fmt::format(", {} bytes a copy", f.copy_bytes) : "",
+           c.producer.why)},
+      {"scale", f.scale_first ? "before the maximum, as it is not positive" : "folded into the exponential"},
+      {"splits", c.splits_text()},
+      {"launches", launches},
+      {"thread blocks", fmt::format("{} of {} threads", c.grid, f.threads())},
+      {"determinism", "D1: run to run, bitwise"},
+      {"workspace layout", workspace}};
+}
+
+class CudaBackend : public Backend {
+ public:
+  explicit CudaBackend(int ordinal)
+      : context_(DeviceContext::open(Driver::open(), ordinal)),
+        store_(shared_store(context_->driver())),
+        kernels_(context_) {}
+
+  std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
+    check_architecture();
+    auto plan = std::make_shared<ForwardPlan>();
+    plan->path = "cuda/fwd_sm90";
+    plan->sizes = s;
+    plan->choice = choose_forward(p, s, {.multiprocessors = context_->facts().multiprocessors});
+    plan->workspace_bytes = plan->choice.workspace.bytes;
+    const program::Emitted emitted = program::emit(p.mask, p.score);
+    plan->mask = p.mask, plan->score = p.score, plan->program = program::pack_params(emitted);
+    check_parameters(sizeof(device::FwdParams) + plan->program.size());
+    const jit::KernelStore::Kernel code = store_->get(forward_spec(plan->choice.config, emitted));
+    plan->main = kernels_.get(code, plan->choice.config.smem_bytes());
+    if (plan->choice.packed) plan->prepare = kernels_.get(store_->get(prepare_spec()), 0);
+    if (plan->choice.num_splits > 1)
+      plan->combine = kernels_.get(store_->get(combine_spec(element_of(p.out.dtype))), 0);
+    if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)
+      encode_maps(*plan, p);
+    plan->details = describe(*plan, *code);
+    return plan;
+  }
+  std::shared_ptr<const BackendPlan> plan(const BackwardProblem&, const Sizes&) const override {
+    throw Error(Code::refused, "backward problems have no CUDA kernels yet; use Device::cpu()");
+  }
+  void forward(const BackendPlan& plan, const ForwardProblem& p, Workspace w,
+               bolide::Stream stream) const override {
+    launch_forward(context_->driver(), static_cast<const ForwardPlan&>(plan), p, w.data,
+                   static_cast<StreamHandle>(stream.handle));
+  }
+  void backward(const BackendPlan&, const BackwardProblem&, Workspace, bolide::Stream) const override {
+    throw Error(Code::refused, "backward problems have no CUDA kernels yet; use Device::cpu()");
+  }
+  void merge(std::span<const Tensor>, std::span<const Tensor>, const Tensor&, const Tensor&,
+             bolide::Stream) const override {
+    throw Error(Code::refused, "merge has no CUDA kernel yet; use Device::cpu()");
+  }
+
+ private:
+  void check_architecture() const {
+    const DeviceFacts& facts = context_->facts();
+    if (facts.capability_major != 9 || facts.capability_minor != 0)
+      throw Error(
+          Code::refused,
+          fmt::format("cuda:{} is a {} ({}); kernels exist for Hopper (sm_90a) so far: use Device::cpu()",
+                      facts.ordinal, facts.name, facts.architecture()));
+  }
+  void check_parameters(std::size_t bytes) const {
+    const int limit =
+        context_->driver().version() >= 12010 ? kMaxParameterBytes : kMaxParameterBytesBefore12_1;
+    if (bytes > static_cast<std::size_t>(limit))
+      throw Error(
+          Code::refused,
+          fmt::format(
+              "mask and score carry so many numbers and tensors that the kernel's parameters take {} bytes; "
+              "a launch serves {}: capture tables instead of numbers",
+              bytes, limit));
+  }
+  void encode_maps(ForwardPlan& plan, const ForwardProblem& p) const {
+    const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
+    for (int i = 0; i < 3; ++i) {
+      plan.addresses[i] = tensors[i]->data;
+      plan.maps[i] = tensor_map(context_->driver(), *tensors[i],
+                                i ? plan.choice.kv_box_rows : plan.choice.config.tile_q);
+    }
+  }
+
+  const std::shared_ptr<const DeviceContext> context_;
+  const std::shared_ptr<jit::KernelStore> store_;
+  mutable LoadedKernels kernels_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(int ordinal) { return std::make_unique<CudaBackend>(ordinal); }
+
+}  // namespace bolide::cuda

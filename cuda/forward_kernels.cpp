@@ -1,0 +1,38 @@
+// Translation units: the kernel's header, then the program's text, which instantiates it.
+#include "cuda/forward_kernels.hpp"
+
+#include <fmt/core.h>
+
+#include "plan/forward_gpu.hpp"
+
+namespace bolide::cuda {
+
+jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emitted& program) {
+  return {.sources = jit::device_sources(),
+          .source = "#include \"fwd_sm90.cuh\"\n" + program.text,
+          .name = fmt::format("bolide::device::fwd_sm90<{}, Program>", config_text(config))};
+}
+
+jit::KernelSpec prepare_spec() {
+  return {.sources = jit::device_sources(),
+          .source = "#include \"fwd_around.cuh\"\n",
+          .name = "bolide::device::fwd_prepare"};
+}
+
+jit::KernelSpec combine_spec(device::Element out) {
+  const char* const names[] = {"f16", "bf16", "f32"};
+  return {.sources = jit::device_sources(),
+          .source = "#include \"fwd_around.cuh\"\n",
+          .name = fmt::format("bolide::device::fwd_combine<bolide::device::Element::{}>",
+                              names[static_cast<int>(out)])};
+}
+
+std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program) {
+  std::vector<jit::KernelSpec> all{prepare_spec()};
+  for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
+    all.push_back(combine_spec(out));
+  for (const device::FwdConfig& config : every_forward_config()) all.push_back(forward_spec(config, program));
+  return all;
+}
+
+}  // namespace bolide::cuda

@@ -1,0 +1,203 @@
+// From a problem to parameters, and the launches.
+#include "cuda/forward_plan.hpp"
+
+#include <bolide/error.hpp>
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace bolide::cuda {
+namespace {
+
+using device::FwdParams;
+
+constexpr std::int64_t kMaxStart = std::int64_t{1} << 30;
+constexpr double kLog2E = 1.4426950408889634;
+
+const int* ints(const Tensor& t) { return t ? static_cast<const int*>(t.data) : nullptr; }
+
+int start_value(const Start& start, const char* name) {
+  if (start.per_sequence) return 0;
+  if (start.value < -kMaxStart || start.value > kMaxStart)
+    throw Error(Code::refused, fmt::format("{} is {}; a GPU serves positions from {} to {}", name,
+                                           start.value, -kMaxStart, kMaxStart));
+  return static_cast<int>(start.value);
+}
+
+// [batch, rows, heads, columns], [rows, heads, columns] or [page, row, heads, columns].
+device::View view(const Tensor& t) {
+  const int i = t.rank() - 3;
+  return {t.data, i == 1 ? t.strides[0] : 0, t.strides[i], t.strides[i + 1]};
+}
+
+device::Lengths lengths(const Tensor& cumulative, const Tensor& used, std::int64_t rows) {
+  return {cumulative ? cumulative.data : nullptr, ints(used), cumulative && cumulative.dtype == DType::i64,
+          static_cast<int>(rows)};
+}
+
+void set_keys(FwdParams& f, const ForwardProblem& p, const Sizes& s) {
+  if (auto* packed = std::get_if<Packed>(&p.keys)) {
+    f.keys = lengths(packed->cu_seqlens, p.seqused_kv, p.k.size(0));
+  } else if (auto* pages = std::get_if<Paged>(&p.keys)) {
+    const bool any = p.k.size(0) > 0;  // a pool without pages holds no keys, whatever the tables say
+    f.keys = lengths({}, p.seqused_kv, any ? s.rows_kv : 0);
+    device::Pages& to = f.pages;
+    to.size = static_cast<int>(s.page_rows), to.count = static_cast<int>(p.k.size(0));
+    to.max_pages = any ? static_cast<int>(s.rows_kv / s.page_rows) : 0;
+    if (const Tensor& t = pages->table) {
+      to.indices = ints(t), to.table_stride = t.size(0) > 1 ? t.strides[0] : 0;
+      to.num_indices = t.count() > 0 ? static_cast<int>((t.size(0) - 1) * to.table_stride + t.size(1)) : 0;
+    } else {
+      to.indices = ints(pages->indices), to.indptr = ints(pages->indptr);
+      to.last_rows = p.seqused_kv ? nullptr : ints(pages->last_page_len);
+      to.num_indices = static_cast<int>(pages->indices.size(0));
+    }
+  } else {
+    f.keys = lengths({}, p.seqused_kv, s.rows_kv);
+  }
+}
+
+void set_positions(FwdParams& f, const ForwardProblem& p) {
+  device::Positions& to = f.positions;
+  to.query = device::QueryStart::bottom_right;
+  if (std::holds_alternative<TopLeft>(p.query_start)) to.query = device::QueryStart::top_left;
+  if (auto* start = std::get_if<Start>(&p.query_start)) {
+    to.query = device::QueryStart::given;
+    to.query_start = start_value(*start, "query_start"), to.query_starts = ints(start->per_sequence);
+  }
+  to.key_start = start_value(p.key_start, "key_start"), to.key_starts = ints(p.key_start.per_sequence);
+}
+
+// out and lse of the call, or the partial results of its splits.
+void set_results(FwdParams& f, const ForwardProblem& p, const Sizes& s, const ForwardChoice& c,
+                 std::byte* workspace) {
+  if (c.num_splits == 1) {
+    f.out = view(p.out);
+    if (!p.lse) return;
+    const int heads = p.lse.rank() - 2;
+    f.lse = static_cast<float*>(p.lse.data);
+    f.lse_batch_stride = heads == 1 ? p.lse.strides[0] : 0;
+    f.lse_head_stride = p.lse.strides[heads], f.lse_row_stride = p.lse.strides[heads + 1];
+    return;
+  }
+  const std::int64_t batch = c.packed ? 1 : s.batch, rows = c.packed ? p.q.size(0) : s.rows_q,
+                     heads = s.heads_q;
+  f.out = {workspace + c.workspace.partial_out, rows * heads * s.head_dim_v, heads * s.head_dim_v,
+           s.head_dim_v};
+  f.out_split_stride = batch * f.out.batch_stride;
+  f.lse = reinterpret_cast<float*>(workspace + c.workspace.partial_lse);
+  f.lse_batch_stride = heads * rows, f.lse_head_stride = rows, f.lse_row_stride = 1,
+  f.lse_split_stride = batch * heads * rows;
+}
+
+device::CombineParams combine_params(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c,
+                                     const FwdParams& f) {
+  device::CombineParams to{};
+  to.partial_out = static_cast<const float*>(f.out.data), to.partial_lse = f.lse;
+  to.out = view(p.out);
+  if (p.lse) {
+    const int heads = p.lse.rank() - 2;
+    to.lse = static_cast<float*>(p.lse.data);
+    to.lse_batch_stride = heads == 1 ? p.lse.strides[0] : 0;
+    to.lse_head_stride = p.lse.strides[heads], to.lse_row_stride = p.lse.strides[heads + 1];
+  }
+  to.batch = c.packed ? 1 : static_cast<int>(s.batch), to.heads = f.heads;
+  to.rows = static_cast<int>(c.packed ? p.q.size(0) : s.rows_q);
+  to.head_dim_v = f.head_dim_v, to.num_splits = f.num_splits;
+  return to;
+}
+
+// Expressions are immutable: the same nodes mean the same numbers and tensors.
+bool same_program(const ForwardPlan& plan, const ForwardProblem& p) {
+  const auto same = [](const auto& a, const auto& b) { return !a || a.expr().node() == b.expr().node(); };
+  return same(p.mask, plan.mask) && same(p.score, plan.score);
+}
+
+}  // namespace
+
+FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c, void* memory) {
+  FwdParams f{};
+  auto* workspace = static_cast<std::byte*>(memory);
+  f.q = view(p.q), f.k = view(p.k), f.v = view(p.v);
+  set_results(f, p, s, c, workspace);
+  auto* packed = std::get_if<Packed>(&p.queries);
+  f.query = lengths(packed ? packed->cu_seqlens : Tensor(), p.seqused_q, packed ? p.q.size(0) : s.rows_q);
+  set_keys(f, p, s);
+  set_positions(f, p);
+  f.leftpad = ints(p.leftpad);
+  f.batch = f.kv_batches = static_cast<int>(s.batch);
+  f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
+  f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);
+  f.kv_box_rows = c.kv_box_rows;
+  f.scale = static_cast<float>(s.scale);
+  f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
+  f.num_splits = c.num_splits;
+  f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
+                                      std::min(f.heads_per_kv, 1024));
+  f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
+  if (c.packed) {
+    f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
+    f.next_work = reinterpret_cast<int*>(workspace + c.workspace.next_work);
+  }
+  return f;
+}
+
+device::TensorMap tensor_map(const Driver& driver, const Tensor& t, int box_rows) {
+  const int rows = t.rank() - 3;
+  TensorMapShape shape{
+      .address = t.data, .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16, .rank = 4};
+  shape.sizes[0] = static_cast<std::uint64_t>(t.size(rows + 2));
+  const int axes[] = {rows, rows + 1, 0};
+  for (int i = 0; i < 3; ++i) {
+    const bool absent = i == 2 && rows == 0;
+    const std::int64_t size = absent ? 1 : t.size(axes[i]);
+    shape.sizes[i + 1] = static_cast<std::uint64_t>(size);
+    // The stride of a dimension of one row is never taken, but the copy engine wants one.
+    shape.strides_bytes[i] =
+        size > 1 ? static_cast<std::uint64_t>(t.strides[axes[i]] * size_of(t.dtype)) : 16;
+  }
+  shape.box = {64, static_cast<unsigned>(box_rows), 1, 1};
+  const TensorMap encoded = make_tensor_map(driver, shape);
+  device::TensorMap map;
+  static_assert(sizeof map == sizeof encoded);
+  std::memcpy(&map, &encoded, sizeof map);
+  return map;
+}
+
+void launch_forward(const Driver& driver, const ForwardPlan& plan, const ForwardProblem& p, void* workspace,
+                    StreamHandle stream) {
+  const ForwardChoice& c = plan.choice;
+  if (c.grid == 0) return;
+  FwdParams f = forward_params(p, plan.sizes, c, workspace);
+  if (c.producer.producer == device::Producer::tma) {
+    const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
+    device::TensorMap* const maps[] = {&f.q_map, &f.k_map, &f.v_map};
+    for (int i = 0; i < 3; ++i)
+      *maps[i] = tensors[i]->data == plan.addresses[i]
+                     ? plan.maps[i]
+                     : tensor_map(driver, *tensors[i], i ? c.kv_box_rows : c.config.tile_q);
+  }
+  std::vector<std::byte> other;
+  if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));
+  const std::vector<std::byte>& program = other.empty() ? plan.program : other;
+
+  if (c.packed) {
+    const device::PrepareParams prepare{f.query, f.batch, c.config.tile_q, const_cast<int*>(f.tile_offsets),
+                                        f.next_work};
+    (*plan.prepare)({.grid = {1, 1, 1}, .block = {1024, 1, 1}}, stream, prepare);
+  }
+  void* arguments[] = {&f, const_cast<std::byte*>(program.data()), nullptr};
+  plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
+                     .block = {static_cast<unsigned>(c.config.threads()), 1, 1},
+                     .dynamic_shared_bytes = static_cast<unsigned>(c.config.smem_bytes()),
+                     .overlaps_previous = c.packed},
+                    stream, arguments);
+  if (c.num_splits > 1) {
+    const device::CombineParams combine = combine_params(p, plan.sizes, c, f);
+    (*plan.combine)({.grid = {1, 1, 1}, .block = {128, 1, 1}}, stream, combine);
+  }
+}
+
+}  // namespace bolide::cuda

@@ -1,0 +1,33 @@
+// A forward call's plan on a GPU: the kernels and all that shapes decide, so that a call only fills in
+// parameters.
+#pragma once
+#include <memory>
+
+#include "cuda/forward_kernels.hpp"
+#include "cuda/kernel.hpp"
+#include "cuda/tensor_map.hpp"
+#include "plan/backend.hpp"
+#include "plan/forward_gpu.hpp"
+
+namespace bolide::cuda {
+
+struct ForwardPlan : BackendPlan {
+  ForwardChoice choice;
+  std::shared_ptr<const Kernel> main, prepare, combine;  ///< prepare and combine only where they run
+  // Of the problem that was planned: a call with the same tensors and programs takes them from here.
+  const void* addresses[3] = {};  ///< of q, k, v
+  device::TensorMap maps[3]{};    ///< copy engine only
+  Mask mask;
+  Score score;
+  std::vector<std::byte> program;  ///< the data of mask and score
+};
+
+/// The parameters of a call; tensor maps are left out. Starts outside the kernels' reach are Error{refused}.
+device::FwdParams forward_params(const ForwardProblem&, const Sizes&, const ForwardChoice&, void* workspace);
+/// How the copy engine sees q, k or v.
+device::TensorMap tensor_map(const Driver&, const Tensor& t, int box_rows);
+
+/// Puts the plan's kernels on the stream. No allocation, no synchronisation.
+void launch_forward(const Driver&, const ForwardPlan&, const ForwardProblem&, void* workspace, StreamHandle);
+
+}  // namespace bolide::cuda
