@@ -1,0 +1,140 @@
+// One function per PTX instruction, named after the instruction. No policy lives here.
+// Reference: PTX ISA 8.0 (sm_90a).
+#pragma once
+#include "base.cuh"
+
+namespace bolide::ptx {
+
+BOLIDE_DEVICE u32 smem_addr(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
+
+// ---- mbarrier -----------------------------------------------------------------------------
+BOLIDE_DEVICE void mbarrier_init(u64& bar, u32 arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_addr(&bar)), "r"(arrivals));
+}
+BOLIDE_DEVICE void mbarrier_arrive(u64& bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_addr(&bar)) : "memory");
+}
+BOLIDE_DEVICE void mbarrier_arrive(u32 bar_address) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar_address) : "memory");
+}
+BOLIDE_DEVICE void mbarrier_arrive_expect_tx(u64& bar, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_addr(&bar)), "r"(bytes)
+               : "memory");
+}
+BOLIDE_DEVICE bool mbarrier_try_wait_parity(u64& bar, u32 parity) {
+  u32 done;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(smem_addr(&bar)), "r"(parity)
+      : "memory");
+  return done;
+}
+BOLIDE_DEVICE bool mbarrier_test_wait_parity(u64& bar, u32 parity) {
+  u32 done;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(smem_addr(&bar)), "r"(parity)
+      : "memory");
+  return done;
+}
+BOLIDE_DEVICE void fence_mbarrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+// ---- copies to shared memory --------------------------------------------------------------
+BOLIDE_DEVICE void tma_load_4d(u32 dst, const void* map, u64& bar, int c0, int c1, int c2, int c3) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(dst),
+      "l"(map), "r"(smem_addr(&bar)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+BOLIDE_DEVICE void prefetch_tensormap(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// kBytes from global to shared memory, of which the first source_bytes are read and the rest are zero.
+template <int kBytes>
+BOLIDE_DEVICE void cp_async(u32 dst, const void* src, u32 source_bytes) {
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(source_bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(dst), "l"(src), "n"(kBytes),
+                 "r"(source_bytes)
+                 : "memory");
+}
+BOLIDE_DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kPending>
+BOLIDE_DEVICE void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory"); }
+BOLIDE_DEVICE void st_shared(u32 dst, uint4 x) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+               : "memory");
+}
+BOLIDE_DEVICE uint4 ld_shared(u32 src) {
+  uint4 x;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(src)
+               : "memory");
+  return x;
+}
+// Makes this thread's ordinary writes to shared memory visible to wgmma and the copy engine.
+BOLIDE_DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// A read of memory that nobody writes during the launch.
+BOLIDE_DEVICE int ldg(const int* p) {
+  int x;
+  asm("ld.global.nc.b32 %0, [%1];" : "=r"(x) : "l"(p));
+  return x;
+}
+BOLIDE_DEVICE u16 ldg(const u16* p) {
+  u16 x;
+  asm("ld.global.nc.b16 %0, [%1];" : "=h"(x) : "l"(p));
+  return x;
+}
+
+// ---- programmatic dependent launch --------------------------------------------------------
+BOLIDE_DEVICE void griddepcontrol_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+BOLIDE_DEVICE void griddepcontrol_launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// ---- wgmma groups (the multiply itself is in wgmma.cuh) -----------------------------------
+BOLIDE_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+BOLIDE_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kPending>
+BOLIDE_DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory"); }
+
+// The number of CTAs, read when asked for: the compiler would keep gridDim.x in a register all along.
+BOLIDE_DEVICE int nctaid_x() {
+  int n;
+  asm volatile("mov.u32 %0, %%nctaid.x;" : "=r"(n));
+  return n;
+}
+
+// ---- registers, conversions ---------------------------------------------------------------
+template <int kRegisters>
+BOLIDE_DEVICE void setmaxnreg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters)); }
+template <int kRegisters>
+BOLIDE_DEVICE void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters)); }
+BOLIDE_DEVICE float ex2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+BOLIDE_DEVICE u32 cvt_bf16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+BOLIDE_DEVICE u32 cvt_f16x2(float lo, float hi) {
+  u32 r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+BOLIDE_DEVICE float cvt_f32_f16(u16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+  return y;
+}
+
+}  // namespace bolide::ptx

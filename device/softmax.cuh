@@ -1,0 +1,73 @@
+// Online softmax over the columns of S, for the two rows a thread owns. The rows are handled one after the other, so that
+// one row's maximum can be searched while the other's exponentials are under way. The rules for the exponential and
+// for rescaling are these and no others.
+#pragma once
+#include "tile.cuh"
+
+namespace bolide::device {
+
+constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
+constexpr float kNegInf = -kInf;
+constexpr float kLn2 = 0.693147180559945f;
+
+struct OnlineSoftmax {
+  float scale_log2;                   // softmax scale times log2(e): all exponentials are base two
+  float max[2] = {kNegInf, kNegInf};  // of the raw scores seen so far
+  float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
+  float sum[2] = {0.f, 0.f};          // this thread's share; the quad is added up in finish()
+
+  // The exponent's scale and offset for a row whose largest score is top. Scores so large that their base-two logarithm
+  // overflows are told apart at half the scale: such scores are equal or worlds apart (contract C14, C15).
+  BOLIDE_DEVICE void rebase(float top, float& m, float& b) const {
+    m = scale_log2;
+    if (fabsf(top * m) == kInf) m *= 0.5f;
+    b = top == kNegInf ? 0.f : top * m;  // a row with nothing visible yet: avoid inf - inf
+  }
+
+  // Takes row r's new scores into account. Older sums have been multiplied by factor; O must be, before it takes more.
+  template <int r, int kCols>
+  BOLIDE_DEVICE void find_max(const Frag<kCols>& s, float& factor) {
+    float even = max[r], odd = max[r];  // two chains: the latency of a single one would show
+#pragma unroll
+    for (int i = 2 * r; i < s.kSize; i += 4) even = fmaxf(even, s.x[i]), odd = fmaxf(odd, s.x[i + 1]);
+    float top = fmaxf(even, odd);
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    rebase(top, mult[r], base[r]);
+    factor = ptx::ex2(__fmaf_rn(max[r], mult[r], -base[r]));
+    sum[r] *= factor;
+    max[r] = top;
+  }
+
+  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place.
+  template <int r, int kBegin, int kEnd, int kCols>
+  BOLIDE_DEVICE void exponentiate(Frag<kCols>& s) {
+#pragma unroll
+    for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
+#pragma unroll
+      for (int j = i; j < i + 2; ++j) {
+        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
+        sum[r] += s.x[j];
+      }
+  }
+
+  // Row r's 1 / sum, or 0 for a row that saw nothing; lse gets log(sum exp), -inf for such a row.
+  BOLIDE_DEVICE float finish(int r, float scale, float& lse) {
+    sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
+    sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
+    const float top = max[r] * scale_log2;
+    lse = sum[r] == 0.f ? kNegInf : (fabsf(top) == kInf ? max[r] * scale : top * kLn2) + logf(sum[r]);
+    return sum[r] == 0.f ? 0.f : 1.f / sum[r];
+  }
+};
+
+// Adds the sink's logit to a row's denominator (contract C6): lse changes, and the output is to be multiplied by the result.
+BOLIDE_DEVICE float join_sink(float& lse, float sink) {
+  if (sink == kNegInf) return 1.f;
+  const float keys = lse, top = fmaxf(keys, sink);
+  lse = top == kInf ? kInf : top + logf(expf(keys - top) + expf(sink - top));
+  if (keys != keys) lse = keys;
+  return keys == kNegInf || lse == kInf ? 0.f : expf(keys - lse);
+}
+
+}  // namespace bolide::device

@@ -1,0 +1,143 @@
+// Tiles in shared memory and fragments in registers: where an element lives, said once.
+#pragma once
+#include "wgmma.cuh"
+#include "work.hpp"
+
+namespace bolide::device {
+
+template <bool first, class A, class B> struct SelectType { using type = A; };
+template <class A, class B> struct SelectType<false, A, B> { using type = B; };
+template <bool first, class A, class B> using Select = typename SelectType<first, A, B>::type;
+
+// The 16-bit element types as the instructions name them.
+template <Element e> struct Type16;
+template <> struct Type16<Element::f16> {
+  using Operand = ptx::F16;
+  static BOLIDE_DEVICE u32 pack(float lo, float hi) { return ptx::cvt_f16x2(lo, hi); }
+  static BOLIDE_DEVICE float to_float(u16 x) { return ptx::cvt_f32_f16(x); }
+  static constexpr u32 kExponent = 0x7c00, kOne = 0x3c00;  // all exponent bits set: Inf or NaN
+};
+template <> struct Type16<Element::bf16> {
+  using Operand = ptx::Bf16;
+  static BOLIDE_DEVICE u32 pack(float lo, float hi) { return ptx::cvt_bf16x2(lo, hi); }
+  static BOLIDE_DEVICE float to_float(u16 x) { return __uint_as_float(static_cast<u32>(x) << 16); }
+  static constexpr u32 kExponent = 0x7f80, kOne = 0x3f80;
+};
+
+// Where wgmma finds a tile. Every lane holds the same value and the compiler knows it: descriptors are then built in
+// uniform registers, two instructions a multiply instead of fourteen.
+template <int kRows>
+struct TileRef {
+  u32 start;  // shared-memory address / 16
+
+  // The operand read along its rows (Q and K in S = Q K^T), starting at column col.
+  BOLIDE_DEVICE u64 along_rows(int col) const {
+    return descriptor((col / 64) * kRows * 128 + (col % 64) * 2, 16);
+  }
+  // The operand read along its columns (V in O = P V), starting at row row.
+  BOLIDE_DEVICE u64 along_cols(int row) const { return descriptor(row * 128, kRows * 128); }
+
+ private:
+  BOLIDE_DEVICE u64 descriptor(int offset_bytes, int leading_bytes) const {
+    constexpr u64 kSwizzle128 = 1ull << 62, kEightRows = 1024ull >> 4 << 32;
+    return kSwizzle128 | kEightRows | u64(start + ((leading_bytes >> 4 << 16) + (offset_bytes >> 4)));
+  }
+};
+
+// A 16-bit [kRows x kCols] tile as TMA's 128-byte swizzle writes it: panels of 64 columns, one after another. Columns
+// beyond kCols in the last panel are there but never read.
+template <int kRows_, int kCols_>
+struct alignas(1024) SmemTile {
+  static constexpr int kRows = kRows_, kCols = kCols_;
+  static constexpr int kPanels = (kCols + 63) / 64, kPanelBytes = kRows * 128;
+  static constexpr int kChunks = kCols / 8;  // of 16 bytes, in a row
+  u16 data[kRows * 64 * kPanels];
+
+  BOLIDE_DEVICE TileRef<kRows> ref(int first_row = 0) const {
+    return {__shfl_sync(~0u, (ptx::smem_addr(data) >> 4) + first_row * 8, 0)};
+  }
+  // The shared-memory address of a row's chunk.
+  BOLIDE_DEVICE u32 chunk(int row, int index) const {
+    return ptx::smem_addr(data) + (index / 8) * kPanelBytes + row * 128 + ((index % 8) ^ (row % 8)) * 16;
+  }
+};
+
+// A [64 x kCols] float tile held by one warpgroup, in the layout wgmma writes.
+// A thread owns two rows: element i is in row_of(i) of {r, r + 8} and in column col_of(i).
+template <int kCols>
+struct Frag {
+  float x[kCols / 2];
+  static constexpr int kSize = kCols / 2;
+  static constexpr BOLIDE_DEVICE int row_of(int i) { return (i / 2) % 2; }
+  static constexpr BOLIDE_DEVICE int col_of(int i, int lane) { return 8 * (i / 4) + 2 * (lane % 4) + i % 2; }
+};
+BOLIDE_DEVICE int frag_row(int thread) { return (thread / 32) * 16 + (thread % 32) / 4; }
+
+template <int kCols>
+BOLIDE_DEVICE void scale_rows(Frag<kCols>& f, const float (&factor)[2]) {
+#pragma unroll
+  for (int i = 0; i < f.kSize; ++i) f.x[i] *= factor[f.row_of(i)];
+}
+
+// wgmma's A operand in registers is the same layout, packed to 16 bits, sixteen columns at a time.
+template <class T, int kCols>
+BOLIDE_DEVICE void pack(u32 (&p)[kCols / 16][4], const Frag<kCols>& s) {
+#pragma unroll
+  for (int k = 0; k < kCols / 16; ++k)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) p[k][j] = T::pack(s.x[8 * k + 2 * j], s.x[8 * k + 2 * j + 1]);
+}
+
+// wgmma writes f behind the compiler's back: no use of f may move across this point.
+template <int kCols>
+BOLIDE_DEVICE void pin(Frag<kCols>& f) {
+#pragma unroll
+  for (int i = 0; i < f.kSize; ++i) asm volatile("" : "+f"(f.x[i])::"memory");
+}
+
+// Waits until at most kPending younger multiplies are in flight. From here on f may be read.
+template <int kPending, int kCols>
+BOLIDE_DEVICE void await(Frag<kCols>& f) {
+  ptx::wgmma_wait<kPending>();
+  pin(f);
+}
+
+// s = q[first 64 rows] @ k^T over kDim columns. Asynchronous: committed, not waited for.
+template <class T, int kDim, int kQ, int kKv>
+BOLIDE_DEVICE void start_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
+  using Operand = typename T::Operand;
+  ptx::wgmma_fence();
+  ptx::wgmma_first_k16<Operand, ptx::Major::kK>(s.x, q.along_rows(0), k.along_rows(0));
+#pragma unroll
+  for (int c = 16; c < kDim; c += 16)
+    ptx::wgmma_k16<Operand, ptx::Major::kK>(s.x, q.along_rows(c), k.along_rows(c));
+  ptx::wgmma_commit();
+}
+
+// o += p @ v. Asynchronous: committed, not waited for.
+template <class T, int kKv, int kDim>
+BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileRef<kKv> v) {
+  pin(o);
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < kKv / 16; ++k)
+    ptx::wgmma_k16<typename T::Operand, ptx::Major::kMN>(o.x, p[k], v.along_cols(16 * k));
+  ptx::wgmma_commit();
+}
+
+// Lane l of a quad gives word j and gets word l of lane j.
+BOLIDE_DEVICE void transpose_quad(u32 (&a)[4], int lane) {
+  const bool odd = lane & 1, high = lane & 2;
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {
+    const u32 got = __shfl_xor_sync(~0u, odd ? a[j] : a[j + 1], 1);
+    (odd ? a[j] : a[j + 1]) = got;
+  }
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    const u32 got = __shfl_xor_sync(~0u, high ? a[j] : a[j + 2], 2);
+    (high ? a[j] : a[j + 2]) = got;
+  }
+}
+
+}  // namespace bolide::device
