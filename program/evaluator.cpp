@@ -36,11 +36,27 @@ T* slot(std::byte* scratch, std::size_t offset) {
   return reinterpret_cast<T*>(scratch + offset);
 }
 
-template <class O, class F, char R, char... A, std::size_t... I>
-void run_operator(const Instruction& x, std::byte* scratch, int n, std::index_sequence<I...>) {
-  CppType<F, R>* __restrict out = slot<CppType<F, R>>(scratch, x.out);
-  const std::tuple<const CppType<F, A>*...> in{slot<CppType<F, A>>(scratch, x.in[I])...};
-  for (int i = 0; i < n; ++i) out[i] = invoke<O, F>(Signature<R, A...>{}, std::get<I>(in)[i]...);
+// One loop per number of operands.
+template <class O, class F, char R, char A>
+void run_operator(Signature<R, A> signature, const Instruction& x, std::byte* scratch, int n) {
+  auto* __restrict out = slot<CppType<F, R>>(scratch, x.out);
+  const auto* a = slot<CppType<F, A>>(scratch, x.in[0]);
+  for (int i = 0; i < n; ++i) out[i] = invoke<O, F>(signature, a[i]);
+}
+template <class O, class F, char R, char A, char B>
+void run_operator(Signature<R, A, B> signature, const Instruction& x, std::byte* scratch, int n) {
+  auto* __restrict out = slot<CppType<F, R>>(scratch, x.out);
+  const auto* a = slot<CppType<F, A>>(scratch, x.in[0]);
+  const auto* b = slot<CppType<F, B>>(scratch, x.in[1]);
+  for (int i = 0; i < n; ++i) out[i] = invoke<O, F>(signature, a[i], b[i]);
+}
+template <class O, class F, char R, char A, char B, char C>
+void run_operator(Signature<R, A, B, C> signature, const Instruction& x, std::byte* scratch, int n) {
+  auto* __restrict out = slot<CppType<F, R>>(scratch, x.out);
+  const auto* a = slot<CppType<F, A>>(scratch, x.in[0]);
+  const auto* b = slot<CppType<F, B>>(scratch, x.in[1]);
+  const auto* c = slot<CppType<F, C>>(scratch, x.in[2]);
+  for (int i = 0; i < n; ++i) out[i] = invoke<O, F>(signature, a[i], b[i], c[i]);
 }
 
 template <class F>
@@ -51,7 +67,7 @@ auto kernel_of(Op op, std::span<const Type> types) {
       if constexpr (contains(O::spec.signature, Signature<R, A...>::text)) {
         if (!signature.fits(types)) return;
         run = [](const Instruction& x, std::byte* scratch, int n) {
-          run_operator<O, F, R, A...>(x, scratch, n, std::make_index_sequence<sizeof...(A)>());
+          run_operator<O, F>(Signature<R, A...>{}, x, scratch, n);
         };
       }
     });

@@ -130,6 +130,11 @@ class Parser {
   Parsed apply(Op op, std::vector<Parsed> args, const Token& at, std::size_t begin, std::size_t end) {
     std::vector<NodePointer> nodes;
     for (const Parsed& p : args) nodes.push_back(p.node);
+    if (nodes.size() == 2 && nodes[0]->type == Type::boolean && nodes[1]->type == Type::boolean) {
+      if (op == op_of<op::BitAnd>) op = op_of<op::And>;
+      if (op == op_of<op::BitOr>) op = op_of<op::Or>;
+      if (op == op_of<op::BitXor>) op = op_of<op::NotEqual>;
+    }
     if (const std::string sentence = mismatch(op, nodes); !sentence.empty()) {
       fail(text_, at.begin, at.end, sentence);
     }
@@ -312,7 +317,8 @@ class Parser {
     std::string nearest, list;
     std::size_t best = 3;
     for (const std::string& k : known) {
-      if (const std::size_t d = distance(name, k); d < best && d < k.size()) best = d, nearest = k;
+      if (const std::size_t d = distance(name, k); d < best && d < std::max(k.size(), name.size()))
+        best = d, nearest = k;
       if (list.size() < 400) list += (list.empty() ? "" : ", ") + k;
     }
     fail(text_, t.begin, t.end,
