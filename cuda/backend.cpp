@@ -67,10 +67,8 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
 
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int ordinal)
-      : context_(DeviceContext::open(Driver::open(), ordinal)),
-        store_(shared_store(context_->driver())),
-        kernels_(context_) {}
+  CudaBackend(std::shared_ptr<const DeviceContext> context, std::shared_ptr<jit::KernelStore> store)
+      : context_(std::move(context)), store_(std::move(store)), kernels_(context_) {}
 
   std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
     check_architecture();
@@ -144,6 +142,15 @@ class CudaBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(int ordinal) { return std::make_unique<CudaBackend>(ordinal); }
+std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> context,
+                                      std::shared_ptr<jit::KernelStore> store) {
+  return std::make_unique<CudaBackend>(std::move(context), std::move(store));
+}
+
+std::unique_ptr<Backend> make_backend(int ordinal) {
+  auto context = DeviceContext::open(Driver::open(), ordinal);
+  auto store = shared_store(context->driver());
+  return make_backend(std::move(context), std::move(store));
+}
 
 }  // namespace bolide::cuda

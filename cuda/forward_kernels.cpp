@@ -15,14 +15,14 @@ jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emi
 
 jit::KernelSpec prepare_spec() {
   return {.sources = jit::device_sources(),
-          .source = "#include \"fwd_around.cuh\"\n",
+          .source = "#include \"combine.cuh\"\n",
           .name = "bolide::device::fwd_prepare"};
 }
 
 jit::KernelSpec combine_spec(device::Element out) {
   const char* const names[] = {"f16", "bf16", "f32"};
   return {.sources = jit::device_sources(),
-          .source = "#include \"fwd_around.cuh\"\n",
+          .source = "#include \"combine.cuh\"\n",
           .name = fmt::format("bolide::device::fwd_combine<bolide::device::Element::{}>",
                               names[static_cast<int>(out)])};
 }

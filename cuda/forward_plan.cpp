@@ -13,10 +13,11 @@ namespace {
 
 using device::FwdParams;
 
-constexpr std::int64_t kMaxStart = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxStart = std::int64_t{1}
+                                   << 28;  // positions stay in the reach of programs: program/emit.hpp
 constexpr double kLog2E = 1.4426950408889634;
 
-const int* ints(const Tensor& t) { return t ? static_cast<const int*>(t.data) : nullptr; }
+const int* int_data(const Tensor& t) { return t ? static_cast<const int*>(t.data) : nullptr; }
 
 int start_value(const Start& start, const char* name) {
   if (start.per_sequence) return 0;
@@ -33,8 +34,8 @@ device::View view(const Tensor& t) {
 }
 
 device::Lengths lengths(const Tensor& cumulative, const Tensor& used, std::int64_t rows) {
-  return {cumulative ? cumulative.data : nullptr, ints(used), cumulative && cumulative.dtype == DType::i64,
-          static_cast<int>(rows)};
+  return {cumulative ? cumulative.data : nullptr, int_data(used),
+          cumulative && cumulative.dtype == DType::i64, static_cast<int>(rows)};
 }
 
 void set_keys(FwdParams& f, const ForwardProblem& p, const Sizes& s) {
@@ -47,11 +48,11 @@ void set_keys(FwdParams& f, const ForwardProblem& p, const Sizes& s) {
     to.size = static_cast<int>(s.page_rows), to.count = static_cast<int>(p.k.size(0));
     to.max_pages = any ? static_cast<int>(s.rows_kv / s.page_rows) : 0;
     if (const Tensor& t = pages->table) {
-      to.indices = ints(t), to.table_stride = t.size(0) > 1 ? t.strides[0] : 0;
+      to.indices = int_data(t), to.table_stride = t.size(0) > 1 ? t.strides[0] : 0;
       to.num_indices = t.count() > 0 ? static_cast<int>((t.size(0) - 1) * to.table_stride + t.size(1)) : 0;
     } else {
-      to.indices = ints(pages->indices), to.indptr = ints(pages->indptr);
-      to.last_rows = p.seqused_kv ? nullptr : ints(pages->last_page_len);
+      to.indices = int_data(pages->indices), to.indptr = int_data(pages->indptr);
+      to.last_rows = p.seqused_kv ? nullptr : int_data(pages->last_page_len);
       to.num_indices = static_cast<int>(pages->indices.size(0));
     }
   } else {
@@ -65,9 +66,9 @@ void set_positions(FwdParams& f, const ForwardProblem& p) {
   if (std::holds_alternative<TopLeft>(p.query_start)) to.query = device::QueryStart::top_left;
   if (auto* start = std::get_if<Start>(&p.query_start)) {
     to.query = device::QueryStart::given;
-    to.query_start = start_value(*start, "query_start"), to.query_starts = ints(start->per_sequence);
+    to.query_start = start_value(*start, "query_start"), to.query_starts = int_data(start->per_sequence);
   }
-  to.key_start = start_value(p.key_start, "key_start"), to.key_starts = ints(p.key_start.per_sequence);
+  to.key_start = start_value(p.key_start, "key_start"), to.key_starts = int_data(p.key_start.per_sequence);
 }
 
 // out and lse of the call, or the partial results of its splits.
@@ -126,7 +127,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.query = lengths(packed ? packed->cu_seqlens : Tensor(), p.seqused_q, packed ? p.q.size(0) : s.rows_q);
   set_keys(f, p, s);
   set_positions(f, p);
-  f.leftpad = ints(p.leftpad);
+  f.leftpad = int_data(p.leftpad);
   f.batch = f.kv_batches = static_cast<int>(s.batch);
   f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
   f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);
@@ -196,7 +197,12 @@ void launch_forward(const Driver& driver, const ForwardPlan& plan, const Forward
                     stream, arguments);
   if (c.num_splits > 1) {
     const device::CombineParams combine = combine_params(p, plan.sizes, c, f);
-    (*plan.combine)({.grid = {1, 1, 1}, .block = {128, 1, 1}}, stream, combine);
+    constexpr std::int64_t kRowsPerBlock = 4;
+    const std::int64_t rows = std::int64_t{combine.batch} * combine.rows * combine.heads;
+    (*plan.combine)({.grid = {static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock), 1, 1},
+                     .block = {128, 1, 1},
+                     .overlaps_previous = true},
+                    stream, combine);
   }
 }
 

@@ -43,6 +43,7 @@ struct Folder {
     for (const Tensor* t : {&p.q, &p.k, &p.v, &p.out, &p.lse, &p.seqused_q, &p.seqused_kv, &p.leftpad})
       fold(*t);
     fold(p.queries), fold(p.keys), fold(p.query_start), fold(p.key_start);
+    fold(p.scale ? std::bit_cast<std::uint32_t>(*p.scale) : ~std::uint64_t{0});
     fold(p.mask ? program::structure_hash(p.mask.expr()) : 0);
     fold(p.score ? program::structure_hash(p.score.expr()) : 0);
   }

@@ -1,5 +1,5 @@
-// What a plan depends on, as one number: shapes, strides, types, alignment, layouts, programs' structure.
-// Lengths, tables' contents, captured contents and numbers are not part of it.
+// What a plan depends on, as one number: shapes, strides, types, alignment, layouts, scale, programs'
+// structure. Lengths, tables' contents, captured contents and numbers are not part of it.
 #pragma once
 #include <bolide/problem.hpp>
 

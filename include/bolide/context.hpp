@@ -36,8 +36,8 @@ struct Explanation {
 };
 
 /// How a problem will be run. Immutable, cheap to copy, safe to share between threads. It holds for every
-/// problem with the same shapes, strides, types, alignment, layouts and programs; lengths, tables and the
-/// numbers in programs may differ.
+/// problem with the same shapes, strides, types, alignment, layouts, scale and programs; lengths, tables
+/// and the numbers in programs may differ.
 class Plan {
  public:
   std::size_t workspace_bytes() const;

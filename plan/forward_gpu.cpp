@@ -1,0 +1,260 @@
+// The decisions of a forward launch, each with the sentence that explain() prints.
+#include "plan/forward_gpu.hpp"
+
+#include <bolide/error.hpp>
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+#include <set>
+
+#include "plan/splits.hpp"
+
+namespace bolide {
+namespace {
+
+using device::FwdConfig;
+using device::Producer;
+
+constexpr int kMaxHeadDim = 256;
+constexpr std::int64_t kMaxRows = std::int64_t{1} << 28,
+                       kMaxHeads = 1 << 20;  // programs compute in 32 bits: program/emit.hpp
+constexpr int kMinSplitTiles = 2;
+constexpr int kCopyBytes[] = {16, 4, 2};  // what gathered producers are made for
+
+[[noreturn]] void refuse(const std::string& sentence) { throw Error(Code::refused, sentence); }
+
+// The widest access, up to 16 bytes, that every row of a tensor allows.
+int alignment_of(const Tensor& t) {
+  auto bits = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(t.data)) | 16;
+  for (int i = 0; i + 1 < t.rank(); ++i)
+    if (t.shape[i] > 1) bits |= static_cast<std::uint64_t>(t.strides[i] * size_of(t.dtype));
+  return 1 << std::countr_zero(bits);
+}
+
+// Why the copy engine cannot read a tensor; empty if it can.
+std::string copy_engine_objection(const Tensor& t, const char* name) {
+  if (t.count() == 0) return fmt::format("{} is empty", name);
+  if (const int bytes = alignment_of(t); bytes < 16)
+    return fmt::format("{} is aligned to {} bytes only, in its address or a stride; the copy engine needs 16",
+                       name, bytes);
+  for (int i = 0; i + 1 < t.rank(); ++i) {
+    if (t.shape[i] <= 1) continue;
+    if (t.strides[i] <= 0)
+      return fmt::format("{} has stride {}; the copy engine needs positive ones", name, t.strides[i]);
+    if (t.strides[i] >= (std::int64_t{1} << 40) / size_of(t.dtype))
+      return fmt::format("{} has stride {}; the copy engine reaches less than 2^40 bytes", name,
+                         t.strides[i]);
+  }
+  return {};
+}
+
+void refuse_strided(const Tensor& t, const char* name) {
+  const int last = t.rank() - 1;
+  if (t && t.shape[last] > 1 && t.strides[last] != 1)
+    refuse(fmt::format("{} has stride {}; a GPU serves contiguous integer tensors only: copy it first", name,
+                       t.strides[last]));
+}
+
+void check_types(const ForwardProblem& p, const Sizes& s) {
+  if (p.q.dtype == DType::f32)
+    refuse("q, k and v have type f32; sm_90a kernels serve f16 and bf16: convert them, or use Device::cpu()");
+  if (s.head_dim > kMaxHeadDim || s.head_dim_v > kMaxHeadDim)
+    refuse(fmt::format("head_dim is {} and head_dim_v {}; sm_90a kernels serve up to {}: use Device::cpu()",
+                       s.head_dim, s.head_dim_v, kMaxHeadDim));
+}
+
+void check_reach(const ForwardProblem& p, const Sizes& s) {
+  const std::int64_t total_q = is_packed(p.queries) ? p.q.size(0) : s.rows_q;
+  const std::int64_t total_kv = is_packed(p.keys) ? p.k.size(0) : s.rows_kv;
+  const std::int64_t pages = is_paged(p.keys) ? p.k.size(0) : 0;
+  struct {
+    std::int64_t n, limit;
+    const char* what;
+  } const reach[] = {{total_q, kMaxRows, "rows of queries"},
+                     {total_kv, kMaxRows, "rows of keys"},
+                     {s.batch, kMaxRows, "sequences"},
+                     {s.heads_q, kMaxHeads, "heads"},
+                     {pages, kMaxRows, "pages"},
+                     {s.page_rows, kMaxRows, "rows of a page"}};
+  for (const auto& r : reach)
+    if (r.n > r.limit)
+      refuse(fmt::format("there are {} {}; sm_90a kernels serve up to {}: use Device::cpu()", r.n, r.what,
+                         r.limit));
+}
+
+void check_integers(const ForwardProblem& p) {
+  if (auto* packed = std::get_if<Packed>(&p.queries)) refuse_strided(packed->cu_seqlens, "cu_seqlens_q");
+  if (auto* packed = std::get_if<Packed>(&p.keys)) refuse_strided(packed->cu_seqlens, "cu_seqlens_kv");
+  if (auto* pages = std::get_if<Paged>(&p.keys)) {
+    for (auto [t, name] : {std::pair{&pages->table, "the page table"},
+                           {&pages->indptr, "indptr"},
+                           {&pages->indices, "indices"},
+                           {&pages->last_page_len, "last_page_len"}})
+      if (*t) refuse_strided(*t, name);
+    if (const Tensor& t = pages->table;
+        t && t.size(0) > 1 && (t.strides[0] < 0 || t.strides[0] > kMaxRows / t.size(0)))
+      refuse(fmt::format(
+          "the page table's rows have stride {}; a GPU serves strides from 0 to {}: copy it first",
+          t.strides[0], kMaxRows / t.size(0)));
+  }
+  for (auto [t, name] : {std::pair{&p.seqused_q, "seqused_q"},
+                         {&p.seqused_kv, "seqused_kv"},
+                         {&p.leftpad, "leftpad"},
+                         {&p.key_start.per_sequence, "key_start"}})
+    if (*t) refuse_strided(*t, name);
+  if (auto* start = std::get_if<Start>(&p.query_start); start && start->per_sequence)
+    refuse_strided(start->per_sequence, "query_start");
+}
+
+// Equal head dims have kernels in steps of 16 columns, different ones in steps of 64.
+std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) {
+  const auto padded = [](std::int64_t d, int step) { return static_cast<int>((d + step - 1) / step * step); };
+  const int step = padded(head_dim, 16) == padded(head_dim_v, 16) ? 16 : 64;
+  return {padded(head_dim, step), padded(head_dim_v, step)};
+}
+
+FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
+                      int copy_bytes, bool partial_tiles, bool scale_first) {
+  FwdConfig c =
+      device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles, scale_first);
+  c.copy_bytes = producer == Producer::tma ? 16 : copy_bytes;
+  return c;
+}
+
+ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c) {
+  ForwardWorkspace w;
+  const auto take = [&w](std::int64_t bytes) {
+    const std::size_t at = w.bytes;
+    w.bytes += static_cast<std::size_t>((bytes + 255) / 256 * 256);
+    return at;
+  };
+  if (c.grid == 0) return w;
+  if (c.packed) w.tile_offsets = take((s.batch + 2) * 4), w.next_work = take(4);
+  if (c.num_splits > 1) {
+    const std::int64_t rows = (is_packed(p.queries) ? p.q.size(0) : s.batch * s.rows_q) * s.heads_q;
+    w.partial_out = take(c.num_splits * rows * s.head_dim_v * 4);
+    w.partial_lse = take(c.num_splits * rows * 4);
+  }
+  return w;
+}
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+device::Element element_of(DType t) {
+  return t == DType::f16    ? device::Element::f16
+         : t == DType::bf16 ? device::Element::bf16
+                            : device::Element::f32;
+}
+
+ProducerChoice choose_producer(const ForwardProblem& p, const Sizes& s) {
+  ProducerChoice choice;
+  const std::pair<const Tensor*, const char*> inputs[] = {{&p.q, "q"}, {&p.k, "k"}, {&p.v, "v"}};
+  int common = 16;
+  for (auto [t, name] : inputs) {
+    common = std::min(common, alignment_of(*t));
+    if (choice.why.empty()) choice.why = copy_engine_objection(*t, name);
+  }
+  for (const int bytes : kCopyBytes)
+    if (bytes <= common) {
+      choice.copy_bytes = bytes;
+      break;
+    }
+  if (choice.why.empty() && is_paged(p.keys)) {
+    if (s.page_rows % 8 != 0)
+      choice.why = fmt::format("pages hold {} rows; the copy engine needs a multiple of 8", s.page_rows);
+    else if (p.leftpad)
+      choice.why = "leftpad may let a sequence begin inside a page, where the copy engine's boxes do not";
+  }
+  if (!choice.why.empty()) choice.producer = Producer::gathered;
+  else choice.why = "every address and stride is a positive multiple of 16 bytes";
+  return choice;
+}
+
+ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuFacts& gpu) {
+  check_types(p, s);
+  check_reach(p, s);
+  check_integers(p);
+  ForwardChoice c;
+  c.producer = choose_producer(p, s);
+  c.packed = is_packed(p.queries);
+  const auto type = element_of(p.q.dtype), out = element_of(p.out.dtype);
+  const bool scale_first = !(s.scale > 0);
+  // Boxes of a page must also divide the tile: the smaller one is a power of two.
+  const bool partial_tiles = p.mask || is_paged(p.keys);
+  const auto dims = kernel_dims(s.head_dim, s.head_dim_v);
+  c.config =
+      make_config(dims, type, out, c.producer.producer, c.producer.copy_bytes, partial_tiles, scale_first);
+  c.kv_tiles = ceil_div(s.rows_kv, c.config.tile_kv);
+
+  // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
+  const std::int64_t total = c.packed ? p.q.size(0) : s.rows_q;
+  const std::int64_t tiles = c.packed ? total / c.config.tile_q + std::min(s.batch, total)
+                                      : s.batch * ceil_div(total, c.config.tile_q);
+  c.query_tiles = tiles * s.heads_q;
+  c.num_splits = choose_splits(c.query_tiles, c.kv_tiles, gpu.multiprocessors, kMinSplitTiles);
+  const std::int64_t work = (tiles + (c.packed && total > 0)) * s.heads_q * c.num_splits;
+  if (work > INT32_MAX)
+    refuse(fmt::format(
+        "there are {} tiles of queries over all heads; a launch serves up to {}: divide the batch", work,
+        INT32_MAX));
+  c.grid = static_cast<int>(std::min<std::int64_t>(work, gpu.multiprocessors));
+  if (c.num_splits > 1) c.config.out_type = device::Element::f32;
+  if (c.producer.producer == Producer::tma)
+    c.kv_box_rows = static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.config.tile_kv)
+                                                 : c.config.tile_kv);
+  c.workspace = lay_out(p, s, c);
+  return c;
+}
+
+std::string ForwardChoice::splits_text() const {
+  if (num_splits > 1)
+    return fmt::format(
+        "{}: {} tiles of queries leave multiprocessors idle; partial results in float32 are merged",
+        num_splits, query_tiles);
+  return fmt::format("1: {} tiles of queries, {} tiles of keys", query_tiles, kv_tiles);
+}
+
+std::vector<device::FwdConfig> every_forward_config() {
+  std::vector<std::pair<int, int>> dims;
+  for (int d = 16; d <= kMaxHeadDim; d += 16) dims.emplace_back(d, d);
+  for (int d = 64; d <= kMaxHeadDim; d += 64)
+    for (int d_v = 64; d_v <= kMaxHeadDim; d_v += 64)
+      if (d != d_v) dims.emplace_back(d, d_v);
+  std::vector<FwdConfig> all;
+  std::set<std::string> seen;
+  const auto add = [&](const FwdConfig& c) {
+    if (seen.insert(config_text(c)).second) all.push_back(c);
+  };
+  for (const auto& d : dims)
+    for (const auto type : {device::Element::bf16, device::Element::f16})
+      for (const auto out : {type, device::Element::f32})
+        for (const bool scale_first : {false, true})
+          for (const bool partial : {false, true}) {
+            add(make_config(d, type, out, Producer::tma, 16, partial, scale_first));
+            for (const int bytes : kCopyBytes)
+              add(make_config(d, type, out, Producer::gathered, bytes, partial, scale_first));
+          }
+  return all;
+}
+
+std::string config_text(const device::FwdConfig& c) {
+  const auto element = [](device::Element t) {
+    return t == device::Element::f16 ? "f16" : t == device::Element::bf16 ? "bf16" : "f32";
+  };
+  return fmt::format(
+      "bolide::device::FwdConfig{{.head_dim = {}, .head_dim_v = {}, .type = bolide::device::Element::{}, "
+      ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
+      ".tile_q = {}, "
+      ".tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = {}, "
+      ".scale_first = {}}}",
+      c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
+      c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
+      c.v_stages, c.early_cols, c.producer_registers, c.scale_first);
+}
+
+}  // namespace bolide

@@ -1,0 +1,65 @@
+// How a forward problem runs on a Hopper GPU, as far as shapes, strides, types and capacities decide it. Pure
+// functions: what explain() answers can be tested on a machine without a GPU.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "device/work.hpp"
+#include "problem/validate.hpp"
+
+namespace bolide {
+
+/// What a plan needs to know about a device.
+struct GpuFacts {
+  int multiprocessors = 132;
+};
+
+/// Where each part of a forward call's workspace begins, in bytes; parts that the call does not need are
+/// empty.
+struct ForwardWorkspace {
+  std::size_t tile_offsets = 0;  ///< [batch + 2] int: query tiles before each packed sequence
+  std::size_t next_work = 0;     ///< int: the work counter
+  std::size_t partial_out = 0;   ///< [split, batch, rows, heads, head_dim_v] float; packed: batch 1
+  std::size_t partial_lse = 0;   ///< [split, batch, heads, rows] float
+  std::size_t bytes = 0;
+};
+
+/// Who loads the tiles, and why not the faster one.
+struct ProducerChoice {
+  device::Producer producer = device::Producer::tma;
+  int copy_bytes = 16;  ///< gathered: the widest copy that pointers and strides allow
+  std::string why;
+};
+/// The copy engine if every pointer and stride of q, k and v is a positive multiple of 16 bytes and pages, if
+/// any, hold a multiple of 8 rows and begin with a sequence's row 0; threads otherwise.
+ProducerChoice choose_producer(const ForwardProblem&, const Sizes&);
+
+/// Everything that shapes decide about a launch.
+struct ForwardChoice {
+  device::FwdConfig config{};
+  ProducerChoice producer;
+  std::int64_t query_tiles = 0;  ///< most work items without splits
+  std::int64_t kv_tiles = 0;     ///< most key tiles of a sequence
+  int num_splits = 1;
+  int grid = 0;         ///< thread blocks; 0: there is nothing to write
+  int kv_box_rows = 0;  ///< copy engine: rows of a box of keys
+  bool packed = false;  ///< fwd_prepare counts the tiles first
+  ForwardWorkspace workspace;
+
+  int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + packed; }
+  std::string splits_text() const;
+};
+/// Throws Error{refused} for what no kernel serves: element types, head dims and sizes beyond a kernel's
+/// reach, and strides of integer tensors that kernels do not read.
+ForwardChoice choose_forward(const ForwardProblem&, const Sizes&, const GpuFacts&);
+
+/// Every configuration that choose_forward can answer, for problems of these element types: what is compiled
+/// ahead of time and by the tests.
+std::vector<device::FwdConfig> every_forward_config();
+
+/// The configuration as C++ writes it: "bolide::device::FwdConfig{.head_dim = 128, ...}".
+std::string config_text(const device::FwdConfig&);
+
+device::Element element_of(DType);
+
+}  // namespace bolide

@@ -1,0 +1,184 @@
+// What shapes decide about a forward launch on a GPU: producer, tiles, splits, workspace, refusals.
+#include "plan/forward_gpu.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bolide/error.hpp>
+#include <bolide/operations.hpp>
+#include <set>
+
+#include "plan/splits.hpp"
+
+namespace bolide {
+namespace {
+
+using device::Producer;
+
+// Tensors at addresses that are never read.
+Tensor at(std::uintptr_t address, DType type, const Dims& shape, const Dims& strides) {
+  return Tensor(reinterpret_cast<void*>(address), type, shape, strides, Device::cuda(0));
+}
+Tensor at(std::uintptr_t address, DType type, const Dims& shape) {
+  return at(address, type, shape, contiguous_strides(shape));
+}
+
+constexpr std::uintptr_t kPlace = 1 << 20;
+
+ForwardProblem dense(std::int64_t batch, std::int64_t rows_q, std::int64_t rows_kv, std::int64_t heads,
+                     std::int64_t heads_kv, std::int64_t d, std::int64_t d_v, DType type = DType::bf16) {
+  return fwd({.q = at(kPlace, type, {batch, rows_q, heads, d}),
+              .k = at(2 * kPlace, type, {batch, rows_kv, heads_kv, d}),
+              .v = at(3 * kPlace, type, {batch, rows_kv, heads_kv, d_v}),
+              .out = at(4 * kPlace, type, {batch, rows_q, heads, d_v})});
+}
+ForwardProblem paged(std::int64_t page_rows, std::int64_t max_pages, std::int64_t batch = 4) {
+  return fwd_kvcache({.q = at(kPlace, DType::bf16, {batch, 1, 8, 128}),
+                      .k_cache = at(2 * kPlace, DType::bf16, {64, page_rows, 2, 128}),
+                      .v_cache = at(3 * kPlace, DType::bf16, {64, page_rows, 2, 128}),
+                      .out = at(4 * kPlace, DType::bf16, {batch, 1, 8, 128}),
+                      .seqused = at(5 * kPlace, DType::i32, {batch}),
+                      .page_table = at(6 * kPlace, DType::i32, {batch, max_pages})});
+}
+ForwardChoice choose(const ForwardProblem& p) {
+  return choose_forward(p, validate(p), {.multiprocessors = 132});
+}
+
+std::string refusal(const ForwardProblem& p) {
+  try {
+    choose(p);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::refused) << error.what();
+    return error.what();
+  }
+  return "nothing was refused";
+}
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(Splits, OnlyIdleMultiprocessorsAreUsed) {
+  static_assert(choose_splits(132, 1000, 132, 2) == 1);
+  static_assert(choose_splits(100, 1000, 132, 2) == 1, "three quarters full: merging would cost more");
+  static_assert(choose_splits(66, 1000, 132, 2) == 2);
+  static_assert(choose_splits(8, 1000, 132, 2) == 16);
+  static_assert(choose_splits(8, 7, 132, 2) == 3, "never below two tiles a piece");
+  static_assert(choose_splits(8, 1, 132, 2) == 1);
+  static_assert(choose_splits(0, 1000, 132, 2) == 1);
+}
+
+TEST(ForwardChoice, ContiguousTensorsTakeTheCopyEngineInOneLaunch) {
+  const ForwardChoice c = choose(dense(2, 4096, 4096, 16, 4, 128, 128));
+  EXPECT_EQ(c.config.producer, Producer::tma);
+  EXPECT_EQ(c.num_splits, 1);
+  EXPECT_EQ(c.query_tiles, 2 * 16 * 32);
+  EXPECT_EQ(c.grid, 132);
+  EXPECT_EQ(c.launches(), 1);
+  EXPECT_EQ(c.workspace.bytes, 0u);
+  EXPECT_EQ(c.kv_box_rows, c.config.tile_kv);
+}
+
+TEST(ForwardChoice, C16_AlignmentDecidesWhoLoads) {
+  ForwardProblem p = dense(1, 256, 256, 2, 2, 64, 64);
+  p.k = at(2 * kPlace + 8, DType::bf16, p.k.shape);
+  EXPECT_EQ(choose_producer(p, validate(p)).producer, Producer::gathered);
+  EXPECT_EQ(choose_producer(p, validate(p)).copy_bytes, 4) << "8 bytes take the kernel of 4";
+  EXPECT_TRUE(has(choose_producer(p, validate(p)).why, "k is aligned to 8 bytes"));
+  p.v = at(3 * kPlace, DType::bf16, p.v.shape, {256 * 2 * 65, 2 * 65, 65, 1});
+  EXPECT_EQ(choose_producer(p, validate(p)).copy_bytes, 2);
+  p = dense(1, 256, 256, 2, 2, 64, 64);
+  p.v = at(3 * kPlace, DType::bf16, p.v.shape, {0, 0, 64, 1});
+  EXPECT_TRUE(has(choose_producer(p, validate(p)).why, "v has stride 0"));
+  EXPECT_EQ(choose_producer(p, validate(p)).copy_bytes, 16);
+  p.v = at(3 * kPlace, DType::bf16, p.v.shape, {1, 128, -64, 1});
+  EXPECT_TRUE(has(choose_producer(p, validate(p)).why, "v has stride -64"))
+      << "the stride of a batch of one does not count";
+}
+
+TEST(ForwardChoice, PagesOfMultiplesOfEightTakeTheCopyEngine) {
+  EXPECT_EQ(choose(paged(64, 16)).config.producer, Producer::tma);
+  EXPECT_EQ(choose(paged(64, 16)).kv_box_rows, 64);
+  EXPECT_EQ(choose(paged(24, 16)).kv_box_rows, 8);
+  EXPECT_EQ(choose(paged(256, 16)).kv_box_rows, choose(paged(256, 16)).config.tile_kv);
+  EXPECT_EQ(choose(paged(12, 16)).config.producer, Producer::gathered);
+  ForwardProblem p = paged(64, 16);
+  p.leftpad = at(7 * kPlace, DType::i32, {4});
+  EXPECT_TRUE(has(choose(p).producer.why, "leftpad"));
+  for (const std::int64_t rows : {8, 16, 24, 40, 64, 128, 176, 256}) {
+    const ForwardChoice c = choose(paged(rows, 16));
+    EXPECT_EQ(c.config.tile_kv % c.kv_box_rows, 0) << rows;
+    EXPECT_EQ(rows % c.kv_box_rows, 0) << rows;
+    EXPECT_EQ(c.kv_box_rows % 8, 0) << rows;
+  }
+}
+
+TEST(ForwardChoice, FewQueriesAreSplitAndMerged) {
+  ForwardProblem p = paged(64, 1024, 1);
+  const ForwardChoice c = choose(p);
+  EXPECT_EQ(c.num_splits, 16);
+  EXPECT_EQ(c.config.out_type, device::Element::f32);
+  EXPECT_EQ(c.launches(), 2);
+  EXPECT_EQ(c.grid, 8 * 16);
+  EXPECT_EQ(c.workspace.partial_lse, 16u * 8 * 128 * 4);
+  EXPECT_EQ(c.workspace.bytes, c.workspace.partial_lse + 16 * 8 * 4);
+}
+
+TEST(ForwardChoice, PackedQueriesAreCountedFirst) {
+  const ForwardProblem p = varlen_fwd({.q = at(kPlace, DType::f16, {1000, 4, 64}),
+                                       .k = at(2 * kPlace, DType::f16, {1000, 4, 64}),
+                                       .v = at(3 * kPlace, DType::f16, {1000, 4, 64}),
+                                       .out = at(4 * kPlace, DType::f32, {1000, 4, 64}),
+                                       .cu_seqlens_q = at(5 * kPlace, DType::i64, {41}),
+                                       .cu_seqlens_kv = at(5 * kPlace, DType::i64, {41})});
+  const ForwardChoice c = choose(p);
+  EXPECT_EQ(c.query_tiles, (1000 / 192 + 40) * 4);
+  EXPECT_EQ(c.launches(), 2);
+  EXPECT_EQ(c.workspace.bytes, 512u);
+  EXPECT_EQ(c.config.out_type, device::Element::f32);
+}
+
+TEST(ForwardChoice, C10_NothingToWriteMeansNoLaunch) {
+  for (const ForwardProblem& p :
+       {dense(0, 8, 8, 2, 2, 64, 64), dense(2, 0, 8, 2, 2, 64, 64), dense(2, 8, 8, 0, 0, 64, 64)}) {
+    EXPECT_EQ(choose(p).launches(), 0);
+    EXPECT_EQ(choose(p).workspace.bytes, 0u);
+  }
+  EXPECT_EQ(choose(dense(2, 8, 0, 2, 2, 64, 64)).launches(), 1) << "rows without keys are written";
+  EXPECT_EQ(choose(dense(2, 8, 0, 2, 2, 64, 64)).config.producer, Producer::gathered)
+      << "there is no tensor map of nothing";
+}
+
+TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
+  std::set<std::string> all;
+  for (const device::FwdConfig& c : every_forward_config()) all.insert(config_text(c));
+  EXPECT_EQ(all.size(), every_forward_config().size()) << "each once";
+  for (const DType type : {DType::f16, DType::bf16})
+    for (std::int64_t d = 1; d <= 256; d += 5)
+      for (std::int64_t d_v = 1; d_v <= 256; d_v += d < 20 ? 3 : 17)
+        for (int variant = 0; variant < 16; ++variant) {
+          ForwardProblem p = dense(1, 300, 300, 4, variant & 8 ? 4 : 1, d, d_v, type);
+          if (variant & 1) p.mask = leaf::kv <= leaf::q;
+          if (variant & 2) p.scale = -1.f;
+          if (variant & 4) p.out.dtype = DType::f32;
+          if (variant & 8) p.q.data = reinterpret_cast<void*>(kPlace + 2 * (variant & 7));
+          const device::FwdConfig c = choose(p).config;
+          ASSERT_TRUE(all.count(config_text(c))) << config_text(c);
+          ASSERT_GE(c.head_dim, d);
+          ASSERT_GE(c.head_dim_v, d_v);
+          ASSERT_LE(c.smem_bytes(), device::kMaxSmemBytes);
+        }
+}
+
+TEST(ForwardChoice, WhatNoKernelServesIsRefusedByName) {
+  EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 264, 64)), "head_dim is 264"));
+  EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 257)), "head_dim_v 257"));
+  EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 64, DType::f32)), "f32"));
+  EXPECT_TRUE(has(refusal(dense(1, 8, (std::int64_t{1} << 28) + 1, 1, 1, 1, 1)), "268435457 rows of keys"));
+  EXPECT_TRUE(has(refusal(dense(1 << 20, 128, 8, 1 << 12, 1, 64, 64)), "tiles of queries"));
+  ForwardProblem p = paged(64, 16);
+  p.seqused_kv = at(5 * kPlace, DType::i32, {4}, {2});
+  EXPECT_TRUE(has(refusal(p), "seqused_kv has stride 2"));
+  p = paged(64, 16);
+  std::get<Paged>(p.keys).table.strides = {-16, 1};
+  EXPECT_TRUE(has(refusal(p), "the page table's rows have stride -16"));
+}
+
+}  // namespace
+}  // namespace bolide
