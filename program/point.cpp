@@ -138,6 +138,9 @@ bool eval_mask_point(const Expr& e, const Row& row, std::int64_t kv) {
 double eval_score_point(const Expr& e, const Row& row, std::int64_t kv, double score) {
   return eval<double>(e, Type::floating, row, kv, score).floating;
 }
+float eval_score_point_f32(const Expr& e, const Row& row, std::int64_t kv, float score) {
+  return eval<float>(e, Type::floating, row, kv, score).floating;
+}
 std::int64_t eval_int_point(const Expr& e, const Row& row, std::int64_t kv) {
   return eval<float>(e, Type::integer, row, kv, 0).integer;
 }

@@ -1,0 +1,161 @@
+// Interval evaluation of programs.
+#include "program/bounds.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "program/signature.hpp"
+
+namespace bolide::program {
+
+namespace {
+
+template <char C>
+auto get(const AnyRange& r) {
+  if constexpr (C == 'b') return r.boolean;
+  else if constexpr (C == 'i') return r.integer;
+  else return r.floating;
+}
+AnyRange wrap(Range<bool> r) { return {.boolean = r}; }
+AnyRange wrap(IntRange r) { return {.integer = r}; }
+AnyRange wrap(Range<float> r) { return {.floating = r}; }
+
+template <class O, char R, char... A, std::size_t... I>
+AnyRange bound(Signature<R, A...>, const AnyRange* values, const int* args, std::index_sequence<I...>) {
+  if constexpr (sizeof...(A) == 1 && R != 'b' && ((A != R) && ...)) {
+    return wrap(O::template bounds<CppType<float, R>>(get<A>(values[args[I]])...));
+  } else {
+    return wrap(O::bounds(get<A>(values[args[I]])...));
+  }
+}
+
+auto bound_of(Op op, std::span<const Type> types) {
+  return visit(op, [&]<class O>(O) {
+    AnyRange (*apply)(const AnyRange*, const int*) = nullptr;
+    for_each_signature([&]<char R, char... A>(Signature<R, A...> signature) {
+      if constexpr (contains(O::spec.signature, Signature<R, A...>::text)) {
+        if (!signature.fits(types)) return;
+        apply = [](const AnyRange* values, const int* args) {
+          return bound<O>(Signature<R, A...>{}, values, args, std::make_index_sequence<sizeof...(A)>());
+        };
+      }
+    });
+    return apply;
+  });
+}
+
+bool is_comparison(Op op) {
+  return op == op_of<op::Less> || op == op_of<op::LessEqual> || op == op_of<op::Equal> ||
+         op == op_of<op::NotEqual>;
+}
+
+}  // namespace
+
+AnyRange range_of(DType t) {
+  const auto ints = [](std::int64_t lo, std::int64_t hi) { return AnyRange{.integer = {lo, hi}}; };
+  switch (t) {
+    case DType::i32:
+      return ints(std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max());
+    case DType::i16: return ints(-32768, 32767);
+    case DType::i8: return ints(-128, 127);
+    case DType::u32: return ints(0, std::numeric_limits<std::uint32_t>::max());
+    case DType::u8: return ints(0, 255);
+    default: return {};
+  }
+}
+
+BoundsProgram::BoundsProgram(const Graph& graph) : graph_(&graph) {
+  for (const Graph::Value& v : graph.values) {
+    Step s;
+    s.op = v.op;
+    s.arity = static_cast<int>(v.args.size());
+    std::copy(v.args.begin(), v.args.end(), s.args);
+    if (v.op == Op::constant) {
+      const float f = static_cast<float>(v.floating);
+      s.constant = {{v.integer != 0, v.integer != 0}, {v.integer, v.integer}, {f, f, f != f}};
+      if (f != f) s.constant.floating = op::anything<float>();
+    }
+    if (is_operator(v.op)) {
+      std::vector<Type> types;
+      for (int a : v.args) types.push_back(graph.values[a].type);
+      s.apply = bound_of(v.op, types);
+    }
+    steps_.push_back(s);
+    if (is_comparison(v.op) && graph.arg(v, 0).type == Type::integer) {
+      linearise(graph, static_cast<int>(steps_.size()) - 1);
+    }
+  }
+}
+
+// Comparisons whose sides share values (kv + (q - kv) >= kv) are also decided on their difference, where the
+// shared values cancel. That is valid while nothing wraps; values and coefficients are kept small enough, and
+// decide() checks the values.
+void BoundsProgram::linearise(const Graph& graph, int index) {
+  constexpr std::int64_t kSmall = std::int64_t{1} << 20;
+  constexpr int kMostTerms = 64;
+  Linear linear{graph.values[index].op, {}, 0};
+  std::map<int, std::int64_t> terms;
+  int leaves = 0;
+  bool fits = true;
+  const auto add = [&](const auto& self, int i, std::int64_t factor) -> void {
+    const Graph::Value& v = graph.values[i];
+    fits = fits && leaves < kMostTerms && factor > -kSmall && factor < kSmall;
+    if (!fits) return;
+    if (v.op == Op::constant) {
+      fits = v.integer > -kSmall * kSmall && v.integer < kSmall * kSmall;
+      if (fits) linear.constant += factor * v.integer;
+    } else if (v.op == op_of<op::Add> || v.op == op_of<op::Sub>) {
+      self(self, v.args[0], factor);
+      self(self, v.args[1], v.op == op_of<op::Add> ? factor : -factor);
+    } else if (v.op == op_of<op::Neg>) {
+      self(self, v.args[0], -factor);
+    } else if (v.op == op_of<op::Mul> &&
+               (graph.arg(v, 0).op == Op::constant || graph.arg(v, 1).op == Op::constant)) {
+      const int number = graph.arg(v, 0).op == Op::constant ? 0 : 1;
+      const std::int64_t c = graph.arg(v, number).integer;
+      fits = c > -kSmall && c < kSmall;
+      if (fits) self(self, v.args[1 - number], factor * c);
+    } else {
+      ++leaves;
+      terms[i] += factor;
+    }
+  };
+  add(add, graph.values[index].args[0], 1);
+  add(add, graph.values[index].args[1], -1);
+  if (!fits || static_cast<int>(terms.size()) == leaves) return;  // nothing is shared
+  for (const auto& [value, factor] : terms) linear.terms.emplace_back(value, factor);
+  steps_[index].linear = static_cast<int>(linear_.size());
+  linear_.push_back(std::move(linear));
+}
+
+Range<bool> BoundsProgram::decide(const Linear& linear, const AnyRange* values) {
+  constexpr std::int64_t kSmall = std::int64_t{1} << 32;
+  IntRange sum{linear.constant, linear.constant};
+  for (const auto& [value, factor] : linear.terms) {
+    const IntRange r = values[value].integer;
+    if (r.lo < -kSmall || r.hi > kSmall) return {false, true};
+    sum = op::range_add(sum, op::range_mul(r, IntRange{factor, factor}));
+  }
+  const IntRange zero{0, 0};
+  if (linear.op == op_of<op::Less>) return op::range_less(sum, zero);
+  if (linear.op == op_of<op::LessEqual>) return op::range_less_equal(sum, zero);
+  const Range<bool> equal = op::range_equal(sum, zero);
+  return linear.op == op_of<op::Equal> ? equal : op::Not::bounds(equal);
+}
+
+Range<bool> BoundsProgram::meet(Range<bool> a, Range<bool> b) { return {a.lo || b.lo, a.hi && b.hi}; }
+
+AnyRange BoundsProgram::leaf(const Step& s, const LeafRanges& leaves) {
+  switch (s.op) {
+    case Op::b: return {.integer = leaves.b};
+    case Op::h: return {.integer = leaves.h};
+    case Op::q: return {.integer = leaves.q};
+    case Op::kv: return {.integer = leaves.kv};
+    case Op::len_q: return {.integer = leaves.len_q};
+    case Op::len_kv: return {.integer = leaves.len_kv};
+    case Op::constant: return s.constant;
+    default: return {};
+  }
+}
+
+}  // namespace bolide::program

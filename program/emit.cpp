@@ -1,0 +1,264 @@
+// CUDA text of programs: one line per value, operators by the name of their struct.
+#include "program/emit.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/program.cuh"
+#include "program/bounds.hpp"
+#include "program/graph.hpp"
+
+namespace bolide::program {
+
+namespace {
+
+constexpr std::int64_t kPositions = std::int64_t{1} << 29, kHeads = 1 << 20, kSmallNumber = 1 << 20;
+
+bool fits_int(const IntRange& r) {
+  return r.lo >= std::numeric_limits<int>::min() && r.hi <= std::numeric_limits<int>::max();
+}
+
+const char* stored_name(DType t) {
+  constexpr const char* kNames[] = {"double",      "float",      "bolide::F16",  "bolide::Bf16",
+                                    "long long",   "int",        "short",        "signed char",
+                                    "bolide::u32", "bolide::u8", "bolide::Bool8"};
+  return kNames[static_cast<int>(t)];
+}
+
+class Emitter {
+ public:
+  explicit Emitter(const Graph& graph) : graph_(graph), ranges_(graph.values.size()) {
+    infer_ranges();
+    for (std::size_t i = 0; i < graph.values.size(); ++i) {
+      const Graph::Value& v = graph.values[i];
+      bool moves = v.op == Op::q || v.op == Op::kv || v.op == Op::score;
+      for (int a : v.args) moves = moves || moves_[a];
+      moves_.push_back(moves);
+      number(v);
+    }
+  }
+
+  // The lines that compute `root` at a point; declares only what it needs.
+  std::string point(int root) const {
+    const std::vector<bool> needed = reachable(root);
+    std::string text;
+    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
+      if (needed[i]) text += point_line(static_cast<int>(i));
+    }
+    return text + "    return v" + std::to_string(root) + ";\n";
+  }
+
+  // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
+  std::string classes(int root) const {
+    const std::vector<bool> needed = reachable(root, true);
+    std::string text =
+        "    if (t.q_begin >= t.q_end || t.kv_begin >= t.kv_end) return bolide::TileClass::none;\n"
+        "    [[maybe_unused]] const bolide::Point at{t.b, t.h, t.q_begin, t.kv_begin, t.len_q, t.len_kv};\n";
+    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
+      if (needed[i]) text += moves_[i] ? range_line(static_cast<int>(i)) : point_line(static_cast<int>(i));
+    }
+    return text + "    return bolide::class_of(" + range(root, "bool") + ");\n";
+  }
+
+  std::vector<std::int64_t> ints;
+  std::vector<float> floats;
+
+ private:
+  // Ranges that hold for every problem, so that they decide widths without depending on small numbers'
+  // values.
+  void infer_ranges() {
+    const BoundsProgram program(graph_);
+    const LeafRanges leaves{{0, kPositions},           {0, kHeads},     {-kPositions, kPositions},
+                            {-kPositions, kPositions}, {0, kPositions}, {0, kPositions}};
+    const auto table = [&](const Graph::Value& v, const IntRange*) {
+      return range_of(graph_.tables[v.table].tensor.dtype);
+    };
+    program.run(leaves, ranges_.data(), table, [&](std::size_t i, AnyRange& r) {
+      const Graph::Value& v = graph_.values[i];
+      if (v.op != Op::constant) return;
+      const bool small = v.integer >= -kSmallNumber && v.integer <= kSmallNumber;
+      r = AnyRange{};  // any number: changing it must change no text
+      if (v.type == Type::boolean) r.boolean = {v.integer != 0, v.integer != 0};
+      if (v.type == Type::integer && small) r.integer = {-kSmallNumber, kSmallNumber};
+    });
+  }
+
+  void number(const Graph::Value& v) {
+    int place = -1;
+    if (v.op == Op::constant && v.type == Type::integer) {
+      place = static_cast<int>(ints.size());
+      ints.push_back(v.integer);
+    } else if (v.op == Op::constant && v.type == Type::floating) {
+      place = static_cast<int>(floats.size());
+      floats.push_back(static_cast<float>(v.floating));
+    }
+    places_.push_back(place);
+  }
+
+  // For bounds, a table read by a moving index could be anything: its index is not needed.
+  std::vector<bool> reachable(int root, bool for_bounds = false) const {
+    std::vector<bool> needed(graph_.values.size());
+    needed[root] = true;
+    for (int i = root; i >= 0; --i) {
+      if (!needed[i] || (for_bounds && moves_[i] && graph_.values[i].op == Op::gather)) continue;
+      for (int a : graph_.values[i].args) needed[a] = true;
+    }
+    return needed;
+  }
+
+  bool is_int32(int i) const { return fits_int(ranges_[i].integer); }
+  std::string type_name(int i) const {
+    const Type t = graph_.values[i].type;
+    return t == Type::boolean ? "bool" : t == Type::floating ? "float" : is_int32(i) ? "int" : "long long";
+  }
+  // The type an operator computes in: the wider of its integer operands and its integer result.
+  std::string working_type(int i, const std::string& own) const {
+    if (own != "int" && own != "long long") return own;
+    const Graph::Value& v = graph_.values[i];
+    bool narrow = v.type != Type::integer || is_int32(i);
+    for (int a : v.args) narrow = narrow && (graph_.values[a].type != Type::integer || is_int32(a));
+    return narrow ? "int" : "long long";
+  }
+  std::string value(int i, const std::string& type) const {
+    const std::string name = "v" + std::to_string(i);
+    return type == type_name(i) ? name : "static_cast<" + type + ">(" + name + ")";
+  }
+  std::string range(int i, const std::string& type) const {
+    if (!moves_[i]) return "bolide::only<" + type + ">(" + value(i, type) + ")";
+    const std::string name = "r" + std::to_string(i);
+    return type == type_name(i) ? name : "bolide::as<" + type + ">(" + name + ")";
+  }
+
+  static bool converts(const Graph::Value& v) {
+    return v.op == op_of<op::ToFloat> || v.op == op_of<op::ToInt>;
+  }
+
+  std::string leaf(const Graph::Value& v, int i) const {
+    if (v.op == Op::score) return "s";
+    if (is_leaf(v.op)) return std::string("at.") + kLeafNames[static_cast<int>(v.op)];
+    if (v.type == Type::boolean) return v.integer ? "true" : "false";
+    if (v.type == Type::floating) return "p.floats[" + std::to_string(places_[i]) + "]";
+    return "static_cast<" + type_name(i) + ">(p.ints[" + std::to_string(places_[i]) + "])";
+  }
+
+  std::string point_line(int i) const {
+    const Graph::Value& v = graph_.values[i];
+    const std::string type = type_name(i);
+    std::string line = "    const " + type + " v" + std::to_string(i) + " = ";
+    if (v.op == Op::gather) {
+      line += std::string("bolide::gather<") + stored_name(graph_.tables[v.table].tensor.dtype) + ", " +
+              type + ">(p.tensors[" + std::to_string(v.table) + "]";
+      for (int a : v.args) line += ", v" + std::to_string(a);
+      return line + ");\n";
+    }
+    if (!is_operator(v.op)) return line + leaf(v, i) + ";\n";
+    std::string call = std::string("bolide::op::") + spec_of(v.op).struct_name + "::eval";
+    if (converts(v)) call += "<" + working_type(i, type) + ">";
+    call += "(";
+    for (std::size_t a = 0; a < v.args.size(); ++a) {
+      call += (a ? ", " : "") + value(v.args[a], working_type(i, type_name(v.args[a])));
+    }
+    call += ")";
+    const bool narrowed = v.type == Type::integer && working_type(i, type) != type;
+    return line + (narrowed ? "static_cast<" + type + ">(" + call + ")" : call) + ";\n";
+  }
+
+  std::string range_line(int i) const {
+    const Graph::Value& v = graph_.values[i];
+    const std::string type = type_name(i);
+    const std::string line = "    const bolide::Range<" + type + "> r" + std::to_string(i);
+    if (v.op == Op::q) return line + "{t.q_begin, t.q_end - 1};\n";
+    if (v.op == Op::kv) return line + "{t.kv_begin, t.kv_end - 1};\n";
+    if (v.op == Op::gather) return line + " = bolide::op::anything<" + type + ">();\n";
+    std::string call = std::string("bolide::op::") + spec_of(v.op).struct_name + "::bounds";
+    if (converts(v)) call += "<" + working_type(i, type) + ">";
+    call += "(";
+    for (std::size_t a = 0; a < v.args.size(); ++a) {
+      call += (a ? ", " : "") + range(v.args[a], working_type(i, type_name(v.args[a])));
+    }
+    call += ")";
+    const bool narrowed = v.type == Type::integer && working_type(i, type) != type;
+    return line + " = " + (narrowed ? "bolide::as<" + type + ">(" + call + ")" : call) + ";\n";
+  }
+
+  const Graph& graph_;
+  std::vector<AnyRange> ranges_;
+  std::vector<bool> moves_;  // changes within a tile
+  std::vector<int> places_;  // of constants, in Params
+};
+
+std::uint64_t hash_of(const std::string& text) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (unsigned char c : text) h = (h ^ c) * 0x100000001b3u;
+  return h ^ (h >> 29);
+}
+
+void check_tensor(const Captured& c) {
+  for (std::int64_t size : c.tensor.shape) {
+    if (size > std::numeric_limits<int>::max()) {
+      throw Error(Code::refused, "the captured tensor " + c.name + " has an axis of " + std::to_string(size) +
+                                     " elements; on a CUDA device an axis has fewer than 2^31");
+    }
+  }
+}
+
+}  // namespace
+
+Emitted emit(const Mask& mask, const Score& score) {
+  std::vector<Expr> roots;
+  if (mask) roots.push_back(mask.expr());
+  if (score) roots.push_back(score.expr());
+  const Graph graph{std::span<const Expr>(roots)};
+  const Emitter emitter(graph);
+  Emitted e{{}, 0, emitter.ints, emitter.floats, {}};
+  for (const Captured& c : graph.tables) {
+    check_tensor(c);
+    e.tensors.push_back(c.tensor);
+  }
+  const auto count = [](std::size_t n) { return std::to_string(std::max<std::size_t>(n, 1)); };
+  const std::string mask_body = mask ? emitter.point(graph.roots.front()) : "    return true;\n";
+  const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
+  const std::string classes =
+      mask ? emitter.classes(graph.roots.front()) : "    return bolide::TileClass::all;\n";
+  e.text =
+      "#include \"program.cuh\"\nstruct Program {\n  struct Params {\n    long long ints[" +
+      count(e.ints.size()) + "];\n    float floats[" + count(e.floats.size()) +
+      "];\n    bolide::TensorArg tensors[" + count(e.tensors.size()) +
+      "];\n  };\n  static constexpr bool kHasMask = " + (mask ? "true" : "false") +
+      ", kHasScore = " + (score ? "true" : "false") + ", kClassifies = " + (mask ? "true" : "false") +
+      ";\n  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p, [[maybe_unused]] const "
+      "bolide::Point& at) {\n" +
+      mask_body +
+      "  }\n  BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,\n"
+      "                                   [[maybe_unused]] const bolide::Point& at) {\n" +
+      score_body +
+      "  }\n  BOLIDE_DEVICE static bolide::TileClass classify([[maybe_unused]] const Params& p,\n"
+      "                                                  [[maybe_unused]] const bolide::Tile& t) {\n" +
+      classes + "  }\n};\n";
+  e.hash = hash_of(e.text);
+  return e;
+}
+
+std::vector<std::byte> pack_params(const Emitted& e) {
+  const std::size_t num_ints = std::max<std::size_t>(e.ints.size(), 1),
+                    num_floats = std::max<std::size_t>(e.floats.size(), 1);
+  const std::size_t floats_at = num_ints * sizeof(long long);
+  const std::size_t tensors_at = (floats_at + num_floats * sizeof(float) + 7) / 8 * 8;
+  std::vector<std::byte> bytes(tensors_at + std::max<std::size_t>(e.tensors.size(), 1) * sizeof(TensorArg));
+  std::copy_n(reinterpret_cast<const std::byte*>(e.ints.data()), e.ints.size() * sizeof(long long),
+              bytes.data());
+  std::copy_n(reinterpret_cast<const std::byte*>(e.floats.data()), e.floats.size() * sizeof(float),
+              bytes.data() + floats_at);
+  for (std::size_t i = 0; i < e.tensors.size(); ++i) {
+    const Tensor& t = e.tensors[i];
+    TensorArg arg{t.count() > 0 ? t.data : nullptr, {}, {}};
+    for (int axis = 0; axis < t.rank(); ++axis) {
+      arg.strides[axis] = t.strides[axis];
+      arg.sizes[axis] = static_cast<int>(t.shape[axis]);
+    }
+    std::memcpy(bytes.data() + tensors_at + i * sizeof(TensorArg), &arg, sizeof(arg));
+  }
+  return bytes;
+}
+
+}  // namespace bolide::program
