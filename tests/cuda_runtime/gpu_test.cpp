@@ -33,7 +33,7 @@ template <int unused> __global__ void shared_at(int* x, int at) {
   x[0] = dynamic[at];
 }
 struct alignas(128) Map { unsigned long long opaque[16]; };
-// Brings a box of 64 x 8 two-byte elements at row 4 of a tensor of 10 rows into shared memory, unswizzled, and out again.
+// Brings a box of 64 x 8 two-byte elements at row 4 of a tensor of 10 rows into shared memory and out again.
 template <int unused> __global__ void bring(const __grid_constant__ Map map, unsigned short* out) {
   __shared__ alignas(1024) unsigned short box[8 * 64];
   __shared__ unsigned long long bar;
@@ -41,11 +41,12 @@ template <int unused> __global__ void bring(const __grid_constant__ Map map, uns
   if (threadIdx.x == 0) {
     asm volatile("mbarrier.init.shared.b64 [%0], 1; fence.proxy.async;" ::"r"(bar_at) : "memory");
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(bar_at), "r"(1024) : "memory");
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {0, 4}], [%2];"
-                 ::"r"(box_at), "l"(&map), "r"(bar_at) : "memory");
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {0, 4}], [%2];" ::"r"(box_at), "l"(&map), "r"(bar_at) : "memory");
   }
   __syncthreads();
-  asm volatile("{ .reg .pred p; L: mbarrier.try_wait.parity.shared.b64 p, [%0], 0; @!p bra L; }" ::"r"(bar_at) : "memory");
+  asm volatile("{ .reg .pred p; L: mbarrier.try_wait.parity.shared.b64 p, [%0], 0; @!p bra L; }" ::"r"(bar_at)
+               : "memory");
   for (int i = threadIdx.x; i < 8 * 64; i += blockDim.x) out[i] = box[i];
 }
 )";

@@ -43,7 +43,8 @@ template <Config c> __global__ void scale(float* x) {
 
 // Every element of a long array is read before any is written, with few registers a thread.
 constexpr char kManyValues[] = R"(
-template <int n, int threads, int blocks> __global__ void __launch_bounds__(threads, blocks) values(float* x) {
+template <int n, int threads, int blocks>
+__global__ void __launch_bounds__(threads, blocks) values(float* x) {
   float a[n];
 #pragma unroll
   for (int i = 0; i < n; ++i) a[i] = x[i * threads + threadIdx.x];
@@ -170,6 +171,40 @@ TEST_F(CompileTest, TheEmbeddedDeviceSourcesAreTheFolders) {
   }
   EXPECT_GT(files, 0);
   EXPECT_EQ(device_sources()->digest().size(), 64u);
+}
+
+// No compiler needed: the parts of a log that the kernels above do not bring about.
+TEST(PtxasLog, TheEntryAskedForAndEveryRemark) {
+  const std::string head = R"(ptxas info    : 37 bytes gmem
+ptxas info    : Compiling entry function 'other' for 'sm_90a'
+ptxas info    : Function properties for other
+ptxas         .     16 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 255 registers, used 9 barriers, 99 bytes smem
+)";
+  const std::string ours = R"(ptxas info    : Compiling entry function '_Zk' for 'sm_90a'
+ptxas info    : Function properties for _Zk
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 168 registers, used 2 barriers, 1032 bytes smem, 656 bytes cmem[0]
+ptxas info    : Compile time = 1.833 ms
+)";
+  for (const std::string& log : {head + ours, ours + head}) {
+    const CompileReport report = read_ptxas_log(log, "_Zk");
+    EXPECT_EQ(report.registers, 168);
+    EXPECT_EQ(report.barriers, 2);
+    EXPECT_EQ(report.static_shared_bytes, 1032);
+    EXPECT_EQ(report.stack_bytes, 16) << "of every function: the entry may call the other";
+    EXPECT_EQ(report.spill_store_bytes, 4);
+    EXPECT_EQ(report.spill_load_bytes, 8);
+    EXPECT_TRUE(report.remarks.empty());
+  }
+  EXPECT_EQ(read_ptxas_log(ours, "_Zk").complaint(), "");
+  for (const char* code : {"C7510", "C7515", "C7517", "C7519"}) {
+    const CompileReport report = read_ptxas_log(ours + "ptxas info    : (" + code + ") a remark\n", "_Zk");
+    ASSERT_EQ(report.remarks.size(), 1u) << code;
+    EXPECT_NE(report.complaint().find(code), std::string::npos);
+  }
+  EXPECT_EQ(read_ptxas_log("a wait was injected before it\nwgmma was serialized", "_Zk").remarks.size(), 2u);
+  EXPECT_EQ(read_ptxas_log("", "_Zk").registers, 0);
 }
 
 }  // namespace
