@@ -23,8 +23,8 @@ BOLIDE_DEVICE float pow(float x, float y) { return powf(x, y); }
 BOLIDE_DEVICE float floor(float x) { return floorf(x); }
 BOLIDE_DEVICE bool sign_bit(float x) { return __float_as_int(x) < 0; }
 #else
-using std::cos, std::erf, std::exp, std::exp2, std::floor, std::log, std::log1p, std::log2, std::pow, std::sin,
-    std::sqrt, std::tanh;
+using std::cos, std::erf, std::exp, std::exp2, std::floor, std::log, std::log1p, std::log2, std::pow;
+using std::sin, std::sqrt, std::tanh;
 template <class F> BOLIDE_DEVICE bool sign_bit(F x) { return std::signbit(x); }
 #endif
 }  // namespace math

@@ -1,24 +1,24 @@
-// The operators of the expression language, one struct each: spelling, types, value, bounds, derivative. The host
-// evaluators and the CUDA text both call these functions, so an operator means the same everywhere. To add
-// one, write its struct here and name it in program/operators.hpp.
+// The operators of the expression language, one struct each: spelling, types, value, bounds, derivative. The
+// host evaluators and the CUDA text both call these functions, so an operator means the same everywhere. To
+// add one, write its struct here and name it in program/operators.hpp.
 #pragma once
 #include "range.cuh"
 
 namespace bolide::op {
 
-/// How an operator is written and typed. `signature` lists the accepted argument types and the result, in order
-/// of preference: "ii>i ff>f" takes two integers or two floats (b Bool, i Int, f Float).
+/// How an operator is written and typed. `signature` lists the accepted argument types and the result:
+/// "ii>i ff>f" takes two integers or two floats (b Bool, i Int, f Float).
 struct Spec {
   const char* struct_name;  // in emitted text: bolide::op::<struct_name>::eval
   const char* symbol;       // infix or prefix symbol, or function name
-  int precedence;           // 0: written as a function; binary operators 1 (loosest) .. 11; prefix operators too
+  int precedence;           // 0: written as a function; operators 1 (loosest) to 11
   const char* signature;
   bool commutative = false;
 };
 
-// derive(i, d, out, x): what a change d of argument i adds to the result, linear in d; out is the operator's own
-// value, x.f(j) and x.c(j) its number and condition arguments. chain(p, d) is p * d with 0 for d = 0, so that
-// an infinite slope beside an unused branch leaves no NaN.
+// derive(i, d, out, x): what a change d of argument i adds to the result, linear in d; out is the result
+// itself, x.f(j) and x.c(j) its number and condition arguments. chain(p, d) is p * d with 0 for d = 0, so
+// that an infinite slope beside an unused branch leaves no NaN.
 
 // ---- arithmetic on Int and Float
 
@@ -26,31 +26,37 @@ struct Add {
   static constexpr Spec spec{"Add", "+", 9, "ii>i ff>f", true};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return add(a, b); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_add(a, b); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X&) { return d; }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X&) { return d; }
 };
 struct Sub {
   static constexpr Spec spec{"Sub", "-", 9, "ii>i ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return sub(a, b); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_sub(a, b); }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X&) { return i == 0 ? d : -d; }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X&) {
+    return i == 0 ? d : -d;
+  }
 };
 struct Mul {
   static constexpr Spec spec{"Mul", "*", 10, "ii>i ff>f", true};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return mul(a, b); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_mul(a, b); }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X& x) { return chain(x.f(1 - i), d); }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X& x) {
+    return chain(x.f(1 - i), d);
+  }
 };
 struct Neg {
   static constexpr Spec spec{"Neg", "-", 11, "i>i f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return neg(a); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a) { return range_neg(a); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X&) { return -d; }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X&) {
+    return -d;
+  }
 };
 struct Div {
   static constexpr Spec spec{"Div", "/", 10, "ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return divide(a, b); }
   BOLIDE_DEVICE static Range<float> bounds(Range<float> a, Range<float> b) { return range_divide(a, b); }
-  template <class E, class X> static E derive(int i, const E& d, const E& out, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E& out, const X& x) {
     return i == 0 ? chain(E(1) / x.f(1), d) : -chain(out / x.f(1), d);
   }
 };
@@ -58,7 +64,8 @@ struct Min {
   static constexpr Spec spec{"Min", "min", 0, "ii>i ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return minimum(a, b); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_min(a, b); }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X& x) {  // a tie: the first
+  template <class E, class X>
+  BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X& x) {  // a tie: the first
     const auto second = x.f(1) < x.f(0);
     return i == 0 ? where(second, E(0), d) : where(second, d, E(0));
   }
@@ -67,7 +74,7 @@ struct Max {
   static constexpr Spec spec{"Max", "max", 0, "ii>i ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return maximum(a, b); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_max(a, b); }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X& x) {
     const auto second = x.f(0) < x.f(1);
     return i == 0 ? where(second, E(0), d) : where(second, d, E(0));
   }
@@ -76,7 +83,8 @@ struct Abs {
   static constexpr Spec spec{"Abs", "abs", 0, "i>i f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return magnitude(a); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a) { return range_abs(a); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {  // 0 at 0
+  template <class E, class X>
+  BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {  // 0 at 0
     return where(x.f(0) > E(0), d, where(x.f(0) < E(0), -d, E(0)));
   }
 };
@@ -84,7 +92,7 @@ struct Sqr {
   static constexpr Spec spec{"Sqr", "sqr", 0, "i>i f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return mul(a, a); }
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a) { return range_sqr(a); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(E(2) * x.f(0), d);
   }
 };
@@ -92,8 +100,10 @@ struct Sqr {
 struct Chain {
   static constexpr Spec spec{"Chain", "chain", 0, "ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T p, T d) { return d == T(0) ? T(0) : mul(p, d); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> p, Range<float> d) { return has(d, 0.0f) ? join(range_mul(p, d), {0, 0}) : range_mul(p, d); }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X& x) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> p, Range<float> d) {
+    return has(d, 0.0f) ? join(range_mul(p, d), {0, 0}) : range_mul(p, d);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X& x) {
     return chain(x.f(1 - i), d);
   }
 };
@@ -103,7 +113,9 @@ struct Chain {
 struct FloorDiv {
   static constexpr Spec spec{"FloorDiv", "//", 10, "ii>i"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return floor_div(a, b); }
-  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_floor_div(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) {
+    return range_floor_div(a, b);
+  }
 };
 struct Mod {
   static constexpr Spec spec{"Mod", "%", 10, "ii>i"};
@@ -134,12 +146,16 @@ struct BitNot {
 struct ShiftLeft {
   static constexpr Spec spec{"ShiftLeft", "<<", 8, "ii>i"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T n) { return shift_left(a, n); }
-  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_shift_left(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) {
+    return range_shift_left(a, b);
+  }
 };
 struct ShiftRight {
   static constexpr Spec spec{"ShiftRight", ">>", 8, "ii>i"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T n) { return shift_right(a, n); }
-  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) { return range_shift_right(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<T> a, Range<T> b) {
+    return range_shift_right(a, b);
+  }
 };
 
 // ---- comparisons and logic; a comparison with NaN is false, but != is true
@@ -147,17 +163,23 @@ struct ShiftRight {
 struct Less {
   static constexpr Spec spec{"Less", "<", 4, "ii>b ff>b"};
   template <class T> BOLIDE_DEVICE static bool eval(T a, T b) { return a < b; }
-  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) { return range_less(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) {
+    return range_less(a, b);
+  }
 };
 struct LessEqual {
   static constexpr Spec spec{"LessEqual", "<=", 4, "ii>b ff>b"};
   template <class T> BOLIDE_DEVICE static bool eval(T a, T b) { return a <= b; }
-  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) { return range_less_equal(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) {
+    return range_less_equal(a, b);
+  }
 };
 struct Equal {
   static constexpr Spec spec{"Equal", "==", 4, "ii>b ff>b bb>b", true};
   template <class T> BOLIDE_DEVICE static bool eval(T a, T b) { return a == b; }
-  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) { return range_equal(a, b); }
+  template <class T> BOLIDE_DEVICE static Range<bool> bounds(Range<T> a, Range<T> b) {
+    return range_equal(a, b);
+  }
 };
 struct NotEqual {
   static constexpr Spec spec{"NotEqual", "!=", 4, "ii>b ff>b bb>b", true};
@@ -170,12 +192,16 @@ struct NotEqual {
 struct And {
   static constexpr Spec spec{"And", "&&", 2, "bb>b", true};
   BOLIDE_DEVICE static bool eval(bool a, bool b) { return a & b; }
-  BOLIDE_DEVICE static Range<bool> bounds(Range<bool> a, Range<bool> b) { return {a.lo && b.lo, a.hi && b.hi}; }
+  BOLIDE_DEVICE static Range<bool> bounds(Range<bool> a, Range<bool> b) {
+    return {a.lo && b.lo, a.hi && b.hi};
+  }
 };
 struct Or {
   static constexpr Spec spec{"Or", "||", 1, "bb>b", true};
   BOLIDE_DEVICE static bool eval(bool a, bool b) { return a | b; }
-  BOLIDE_DEVICE static Range<bool> bounds(Range<bool> a, Range<bool> b) { return {a.lo || b.lo, a.hi || b.hi}; }
+  BOLIDE_DEVICE static Range<bool> bounds(Range<bool> a, Range<bool> b) {
+    return {a.lo || b.lo, a.hi || b.hi};
+  }
 };
 struct Not {
   static constexpr Spec spec{"Not", "!", 3, "b>b"};
@@ -188,7 +214,7 @@ struct Where {
   template <class T> BOLIDE_DEVICE static Range<T> bounds(Range<bool> c, Range<T> a, Range<T> b) {
     return !decided(c) ? join(a, b) : c.lo ? a : b;
   }
-  template <class E, class X> static E derive(int i, const E& d, const E&, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E&, const X& x) {
     return i == 1 ? where(x.c(0), d, E(0)) : where(x.c(0), E(0), d);
   }
 };
@@ -206,7 +232,9 @@ struct ToFloat {
 struct ToInt {
   static constexpr Spec spec{"ToInt", "int", 0, "f>i b>i"};
   template <class I, class T> BOLIDE_DEVICE static I eval(T a) { return to_integer<I>(a); }
-  template <class I, class T> BOLIDE_DEVICE static Range<I> bounds(Range<T> a) { return range_to_integer<I>(a); }
+  template <class I, class T> BOLIDE_DEVICE static Range<I> bounds(Range<T> a) {
+    return range_to_integer<I>(a);
+  }
 };
 struct ToBool {
   static constexpr Spec spec{"ToBool", "bool", 0, "i>b f>b"};
@@ -221,8 +249,10 @@ struct ToBool {
 struct Sqrt {
   static constexpr Spec spec{"Sqrt", "sqrt", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::sqrt(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_rising_above(0.0f, a, eval<float>); }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return range_rising_above(0.0f, a, eval<float>);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
     return chain(E(0.5) / out, d);
   }
 };
@@ -233,69 +263,87 @@ struct Rsqrt {
     if (!(a.lo > 0) || infinite(a)) return anything<float>();
     return loosened({eval(a.hi), eval(a.lo), a.nan});
   }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
     return chain(E(-0.5) * out * sqr(out), d);
   }
 };
 struct Exp {
   static constexpr Spec spec{"Exp", "exp", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::exp(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return clipped(range_rising(a, eval<float>), 0.0f, Limits<float>::kMost); }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) { return chain(out, d); }
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return clipped(range_rising(a, eval<float>), 0.0f, Limits<float>::kMost);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
+    return chain(out, d);
+  }
 };
 struct Exp2 {
   static constexpr Spec spec{"Exp2", "exp2", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::exp2(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return clipped(range_rising(a, eval<float>), 0.0f, Limits<float>::kMost); }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return clipped(range_rising(a, eval<float>), 0.0f, Limits<float>::kMost);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
     return chain(E(math::kLn2) * out, d);
   }
 };
 struct Log {
   static constexpr Spec spec{"Log", "log", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::log(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_rising_above(0.0f, a, eval<float>); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return range_rising_above(0.0f, a, eval<float>);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(E(1) / x.f(0), d);
   }
 };
 struct Log2 {
   static constexpr Spec spec{"Log2", "log2", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::log2(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_rising_above(0.0f, a, eval<float>); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return range_rising_above(0.0f, a, eval<float>);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(E(1 / math::kLn2) / x.f(0), d);
   }
 };
 struct Log1p {
   static constexpr Spec spec{"Log1p", "log1p", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::log1p(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_rising_above(-1.0f, a, eval<float>); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return range_rising_above(-1.0f, a, eval<float>);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(E(1) / (E(1) + x.f(0)), d);
   }
 };
 struct Tanh {
   static constexpr Spec spec{"Tanh", "tanh", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::tanh(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return clipped(range_rising(a, eval<float>), -1.0f, 1.0f); }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return clipped(range_rising(a, eval<float>), -1.0f, 1.0f);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
     return chain(E(1) - sqr(out), d);
   }
 };
 struct Sigmoid {
   static constexpr Spec spec{"Sigmoid", "sigmoid", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return divide(T(1), add(T(1), math::exp(-a))); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return clipped(range_rising(a, eval<float>), 0.0f, 1.0f); }
-  template <class E, class X> static E derive(int, const E& d, const E& out, const X&) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return clipped(range_rising(a, eval<float>), 0.0f, 1.0f);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
     return chain(out * (E(1) - out), d);
   }
 };
 struct Erf {
   static constexpr Spec spec{"Erf", "erf", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::erf(a); }
-  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return clipped(range_rising(a, eval<float>), -1.0f, 1.0f); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    return clipped(range_rising(a, eval<float>), -1.0f, 1.0f);
+  }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(E(math::kTwoOverSqrtPi) * exp(-sqr(x.f(0))), d);
   }
 };
@@ -303,7 +351,7 @@ struct Sin {
   static constexpr Spec spec{"Sin", "sin", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::sin(a); }
   BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_wave(a); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return chain(cos(x.f(0)), d);
   }
 };
@@ -311,7 +359,7 @@ struct Cos {
   static constexpr Spec spec{"Cos", "cos", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::cos(a); }
   BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return range_wave(a); }
-  template <class E, class X> static E derive(int, const E& d, const E&, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E& d, const E&, const X& x) {
     return -chain(sin(x.f(0)), d);
   }
 };
@@ -319,7 +367,7 @@ struct Pow {
   static constexpr Spec spec{"Pow", "pow", 0, "ff>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a, T b) { return math::pow(a, b); }
   BOLIDE_DEVICE static Range<float> bounds(Range<float>, Range<float>) { return anything<float>(); }
-  template <class E, class X> static E derive(int i, const E& d, const E& out, const X& x) {
+  template <class E, class X> BOLIDE_DEVICE static E derive(int i, const E& d, const E& out, const X& x) {
     if (i == 0) return chain(x.f(1) * pow(x.f(0), x.f(1) - E(1)), d);
     return chain(chain(log(x.f(0)), out), d);
   }
@@ -328,7 +376,9 @@ struct Floor {
   static constexpr Spec spec{"Floor", "floor", 0, "f>f"};
   template <class T> BOLIDE_DEVICE static T eval(T a) { return math::floor(a); }
   BOLIDE_DEVICE static Range<float> bounds(Range<float> a) { return {eval(a.lo), eval(a.hi), a.nan}; }
-  template <class E, class X> static E derive(int, const E&, const E&, const X&) { return E(0); }
+  template <class E, class X> BOLIDE_DEVICE static E derive(int, const E&, const E&, const X&) {
+    return E(0);
+  }
 };
 
 }  // namespace bolide::op

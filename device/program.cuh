@@ -1,11 +1,11 @@
-// What the text of an emitted program stands on: points, tiles, classes, captured tensors. Plain C++ but for loads.
+// What the text of an emitted program stands on: points, tiles, classes, captured tensors.
 #pragma once
 #include "operators.cuh"
 
 namespace bolide {
 
-/// Logical coordinates (contract C3). Positions and lengths stay within +-2^29: emitted text computes in 32 bits
-/// where that proves enough.
+/// Logical coordinates (contract C3). Positions and lengths stay within +-2^29: emitted text computes in 32
+/// bits where that proves enough.
 struct Point {
   int b, h, q, kv, len_q, len_kv;
 };
@@ -50,22 +50,24 @@ template <class Result> BOLIDE_DEVICE Result loaded(F16 x) {
   return f;
 #else
   const u32 sign = (x.bits & 0x8000u) << 16, exponent = x.bits >> 10 & 31, fraction = x.bits & 1023;
-  if (exponent == 0) return sign ? -(static_cast<float>(fraction) * 0x1p-24f) : static_cast<float>(fraction) * 0x1p-24f;
-  return __builtin_bit_cast(float, sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13);
+  const float tiny = static_cast<float>(fraction) * 0x1p-24f;
+  if (exponent == 0) return sign ? -tiny : tiny;
+  const u32 scaled = exponent == 31 ? 0x7f800000u : (exponent + 112) << 23;
+  return __builtin_bit_cast(float, sign | scaled | fraction << 13);
 #endif
 }
 
+template <class Index> BOLIDE_DEVICE i64 offset_along(const TensorArg& t, int axis, Index index) {
+  const int last = t.sizes[axis] - 1;
+  return (index < 0 ? 0 : index > last ? last : static_cast<int>(index)) * t.strides[axis];
+}
 /// The element at the given indices, each clamped into its axis: no index faults (contract C19).
-template <class Stored, class Result, class... Index> BOLIDE_DEVICE Result gather(const TensorArg& t, Index... index) {
+template <class Stored, class Result, class... Index>
+BOLIDE_DEVICE Result gather(const TensorArg& t, Index... index) {
   if (t.data == nullptr) return Result(0);
-  i64 at = 0;
   [[maybe_unused]] int axis = 0;
-  [[maybe_unused]] const auto step = [&](auto i) {
-    const int last = t.sizes[axis] - 1;
-    at += (i < 0 ? 0 : i > last ? last : static_cast<int>(i)) * t.strides[axis];
-    ++axis;
-  };
-  (step(index), ...);
+  i64 at = 0;
+  ((at += offset_along(t, axis++, index)), ...);
   return loaded<Result>(static_cast<const Stored*>(t.data)[at]);
 }
 

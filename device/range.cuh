@@ -29,12 +29,15 @@ template <> struct Limits<long long> {
   static constexpr long long kMost = 0x7fffffffffffffffll, kLeast = -kMost - 1;
 };
 template <> struct Limits<float> {
-  static constexpr float kMost = __builtin_bit_cast(float, 0x7f800000u), kLeast = -kMost;  // NVRTC knows no other infinity
+  static constexpr float kMost = __builtin_bit_cast(float, 0x7f800000u);  // NVRTC knows no other infinity
+  static constexpr float kLeast = -kMost;
 };
 
 template <class T> BOLIDE_DEVICE T lesser(T a, T b) { return b < a ? b : a; }
 template <class T> BOLIDE_DEVICE T greater(T a, T b) { return a < b ? b : a; }
-template <class T> BOLIDE_DEVICE Range<T> anything() { return {Limits<T>::kLeast, Limits<T>::kMost, kIsFloat<T>}; }
+template <class T> BOLIDE_DEVICE Range<T> anything() {
+  return {Limits<T>::kLeast, Limits<T>::kMost, kIsFloat<T>};
+}
 template <class T> BOLIDE_DEVICE Range<T> join(Range<T> a, Range<T> b) {
   return {lesser(a.lo, b.lo), greater(a.hi, b.hi), a.nan || b.nan};
 }
@@ -69,7 +72,9 @@ template <class T> BOLIDE_DEVICE bool mul_overflows(T a, T b) {
 BOLIDE_DEVICE Range<float> tidy(Range<float> r) {
   return r.lo == r.lo && r.hi == r.hi ? r : anything<float>();
 }
-BOLIDE_DEVICE bool infinite(Range<float> a) { return a.lo == Limits<float>::kLeast || a.hi == Limits<float>::kMost; }
+BOLIDE_DEVICE bool infinite(Range<float> a) {
+  return a.lo == Limits<float>::kLeast || a.hi == Limits<float>::kMost;
+}
 
 template <class T> BOLIDE_DEVICE Range<T> range_add(Range<T> a, Range<T> b) {
   if constexpr (kIsFloat<T>) {
@@ -201,7 +206,8 @@ template <class T> BOLIDE_DEVICE Range<T> range_and(Range<T> a, Range<T> b) {
   Range<T> r = range_bits(a, b, [](U la, U ua, U lb, U ub) {
     return Range<T>{static_cast<T>(la & lb), static_cast<T>(ua & ub)};
   });
-  if (a.lo >= 0) r = {greater(r.lo, T(0)), lesser(r.hi, a.hi)};  // x & y is no larger than a y that is not negative
+  // x & y is no larger than a y that is not negative.
+  if (a.lo >= 0) r = {greater(r.lo, T(0)), lesser(r.hi, a.hi)};
   if (b.lo >= 0) r = {greater(r.lo, T(0)), lesser(r.hi, b.hi)};
   return r;
 }
@@ -229,7 +235,7 @@ template <class T> BOLIDE_DEVICE Range<bool> range_equal(Range<T> a, Range<T> b)
   return {one(a) && one(b) && a.lo == b.lo, a.lo <= b.hi && b.lo <= a.hi};
 }
 
-// Functions that some libraries round differently, or not quite monotonically: 2^-19 relative slack covers both.
+// Functions that libraries round differently, or not quite monotonically: 2^-19 relative slack covers both.
 BOLIDE_DEVICE Range<float> loosened(Range<float> a) {
   constexpr float kSlack = 1.0f / (1 << 19), kTiny = 1e-37f;
   return tidy({a.lo - magnitude(a.lo) * kSlack - kTiny, a.hi + magnitude(a.hi) * kSlack + kTiny, a.nan});

@@ -25,7 +25,8 @@ Value<F> apply(Op op, std::span<const Type> types, std::span<const Value<F>> ope
 /// a score. Throws Error{expression} when the expression has another type.
 bool eval_mask_point(const Expr& e, const Row& row, std::int64_t kv);
 double eval_score_point(const Expr& e, const Row& row, std::int64_t kv, double score);
-float eval_score_point_f32(const Expr& e, const Row& row, std::int64_t kv, float score);  ///< as a GPU computes
+/// A score as a GPU computes it, in float32.
+float eval_score_point_f32(const Expr& e, const Row& row, std::int64_t kv, float score);
 std::int64_t eval_int_point(const Expr& e, const Row& row, std::int64_t kv);
 
 /// The element of a captured tensor at `indices`, each clamped into its axis; 0 from a table without
