@@ -1,0 +1,266 @@
+// Tile classes: sound on random programs, precise on the catalogue, cheap on long sequences.
+#include <gtest/gtest.h>
+#include <bolide/masks.hpp>
+#include <chrono>
+
+#include "program/classify.hpp"
+#include "tests/program/catalogue.hpp"
+#include "tests/program/random_program.hpp"
+
+namespace bolide {
+namespace {
+
+using program::Classifier;
+using program::ClassifierCounts;
+using program::TileBox;
+
+// The class by evaluating every pair.
+class TrueClasses {
+ public:
+  explicit TrueClasses(const Mask& mask)
+      : evaluator_(mask.expr()), scratch_(evaluator_.scratch_bytes() + 64) {}
+  TileClass of(const TileBox& t) {
+    void* p = scratch_.data();
+    std::size_t space = scratch_.size();
+    std::align(64, 1, p, space);
+    visible_.resize(t.kv_end - t.kv_begin);
+    bool shown = false, hidden = false;
+    for (std::int64_t q = t.q_begin; q < t.q_end && !(shown && hidden); ++q) {
+      evaluator_.mask({t.b, t.h, q, t.len_q, t.len_kv}, t.kv_begin, static_cast<int>(visible_.size()),
+                      visible_.data(), p);
+      for (std::uint8_t v : visible_) (v ? shown : hidden) = true;
+    }
+    return shown && hidden ? TileClass::some : shown ? TileClass::all : TileClass::none;
+  }
+
+ private:
+  program::Evaluator evaluator_;
+  std::vector<std::byte> scratch_;
+  std::vector<std::uint8_t> visible_;
+};
+
+TEST(Classify, IsSoundAndExactOnRandomPrograms) {
+  std::mt19937_64 random(3);
+  std::int64_t pairs = 0, decided = 0, decidable = 0;
+  ClassifierCounts counts;
+  for (int i = 0; i < 1500; ++i) {
+    const testing::RandomTables tables(random, 20 + static_cast<int>(random() % 150));
+    testing::RandomProgram programs(random, tables.captured(), i % 2 == 0);
+    const Mask mask = programs.mask(2 + static_cast<int>(random() % 40));
+    const Classifier classifier(mask);
+    TrueClasses truth(mask);
+    const auto below = [&](int n) {
+      return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+    };
+    for (int j = 0; j < 40; ++j) {
+      const std::int64_t q = below(150) - 30, kv = below(150), rows = 1 + below(j % 4 ? 16 : 70),
+                         keys = 1 + below(j % 4 ? 16 : 70);
+      const TileBox box{below(3), below(8), q, q + rows, kv, kv + keys, 150, 180};
+      const TileClass expected = truth.of(box), plain = classifier.plain(box, counts);
+      ASSERT_TRUE(plain == TileClass::some || plain == expected)
+          << mask.text() << " q " << q << " + " << rows << " kv " << kv << " + " << keys;
+      ASSERT_EQ(classifier.exact(box, counts, 20), expected) << mask.text();
+      ++pairs;
+      decided += plain != TileClass::some;
+      decidable += expected != TileClass::some;
+    }
+  }
+  EXPECT_EQ(pairs, 60000);
+  EXPECT_GT(decided, decidable / 2);
+}
+
+// What a tile of the catalogue is, for all tiles.
+struct Precision {
+  std::int64_t decidable = 0, found = 0, unsound = 0, inexact = 0;
+};
+Precision precision(std::int64_t tile_q, std::int64_t tile_kv) {
+  const testing::MaskCatalogue catalogue;
+  Precision total;
+  for (const auto& entry : catalogue.entries) {
+    const Mask mask = Mask::parse(entry.text, catalogue.bindings);
+    const Classifier classifier(mask);
+    TrueClasses truth(mask);
+    ClassifierCounts counts;
+    std::int64_t missed = 0;
+    for (std::int64_t h = 0; h < (entry.name == "pattern per head" ? 2 : 1); ++h) {
+      for (std::int64_t q = 0; q < entry.len_q; q += tile_q) {
+        for (std::int64_t kv = 0; kv < entry.len_kv; kv += tile_kv) {
+          const TileBox box{0,           h,
+                            q,           std::min(q + tile_q, entry.len_q),
+                            kv,          std::min(kv + tile_kv, entry.len_kv),
+                            entry.len_q, entry.len_kv};
+          const TileClass expected = truth.of(box), plain = classifier.plain(box, counts);
+          total.decidable += expected != TileClass::some;
+          total.found += plain != TileClass::some;
+          missed += plain != expected;
+          total.unsound += plain != TileClass::some && plain != expected;
+          total.inexact += classifier.exact(box, counts) != expected;
+        }
+      }
+    }
+    if (missed && ::testing::UnitTest::GetInstance())
+      ::testing::Test::RecordProperty("missed_" + std::to_string(tile_q) + "_" + entry.name,
+                                      static_cast<int>(missed));
+  }
+  return total;
+}
+
+TEST(Classify, FindsTheEmptyAndFullTilesOfTheCatalogue) {
+  const Precision p = precision(64, 64);
+  EXPECT_EQ(p.unsound, 0);
+  EXPECT_EQ(p.inexact, 0);
+  EXPECT_GE(static_cast<double>(p.found), 0.978 * static_cast<double>(p.decidable))
+      << p.found << " of " << p.decidable;
+  RecordProperty("decided", static_cast<int>(p.found));
+  RecordProperty("decidable", static_cast<int>(p.decidable));
+}
+TEST(Classify, IsExactOnMisalignedTiles) {
+  for (const auto& [tile_q, tile_kv] : {std::pair{48, 80}, {128, 112}}) {
+    const Precision p = precision(tile_q, tile_kv);
+    EXPECT_EQ(p.unsound, 0);
+    EXPECT_EQ(p.inexact, 0);
+  }
+}
+
+TEST(Classify, SamplingTrapLosesNoPair) {
+  std::vector<std::int32_t> ids;
+  std::mt19937_64 random(1);
+  for (int id = 0; ids.size() < 1024; ++id) ids.insert(ids.end(), 4 + random() % 13, id);
+  for (const Mask& mask :
+       {document(Tensor(ids.data(), {static_cast<std::int64_t>(ids.size())})), sliding_window(16, 16)}) {
+    const Classifier classifier(mask);
+    TrueClasses truth(mask);
+    ClassifierCounts counts;
+    for (std::int64_t q = 0; q < 1024; q += 128) {
+      for (std::int64_t kv = 0; kv < 1024; kv += 112) {
+        const TileBox box{0, 0, q, q + 128, kv, std::min<std::int64_t>(kv + 112, 1024), 1024, 1024};
+        EXPECT_EQ(classifier.exact(box, counts), truth.of(box));
+      }
+    }
+  }
+}
+
+ClassifierCounts whole(const Mask& mask, std::int64_t n, std::int64_t tile, double& ms) {
+  const Classifier classifier(mask);
+  ClassifierCounts counts;
+  const auto start = std::chrono::steady_clock::now();
+  std::int64_t covered = 0;
+  classifier.tiles({0, 0, 0, n, 0, n, n, n}, tile, tile, false, counts, [&](const TileBox& t, TileClass) {
+    covered += (t.q_end - t.q_begin) * (t.kv_end - t.kv_begin);
+  });
+  ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  EXPECT_EQ(covered, n * n);
+  return counts;
+}
+
+TEST(Classify, LongSequencesCostLittle) {
+  constexpr std::int64_t n = 65536;
+  double ms;
+  const ClassifierCounts c = whole(causal(), n, 128, ms);
+  EXPECT_LE(c.interval_evaluations, 2150);
+  EXPECT_EQ(c.some, 512);
+  EXPECT_EQ(c.all, 512 * 511 / 2);
+  RecordProperty("causal_evaluations", static_cast<int>(c.interval_evaluations));
+  RecordProperty("causal_microseconds", static_cast<int>(1000 * ms));
+  std::vector<std::int32_t> ids(n);
+  for (std::int64_t i = 0; i < n; ++i) ids[i] = static_cast<std::int32_t>(i / 1500);
+  const ClassifierCounts d = whole(both(document(Tensor(ids.data(), {n})), causal()), n, 128, ms);
+  EXPECT_LE(d.interval_evaluations, 6000);
+  RecordProperty("documents_evaluations", static_cast<int>(d.interval_evaluations));
+  RecordProperty("documents_microseconds", static_cast<int>(1000 * ms));
+  const ClassifierCounts w = whole(sliding_window(4096, 0), n, 128, ms);
+  RecordProperty("window_evaluations", static_cast<int>(w.interval_evaluations));
+}
+
+TEST(Classify, SumsThatCancelAreDecidedAtOnce) {
+  ClassifierCounts counts;
+  const TileBox box{0, 0, 0, 100, 0, 100, 100, 100};
+  EXPECT_EQ(Classifier(Mask::parse("kv + (q - kv) >= q")).plain(box, counts), TileClass::all);
+  EXPECT_EQ(Classifier(Mask::parse("2 * (q + kv) - q - kv - q < kv")).plain(box, counts), TileClass::none);
+  EXPECT_EQ(Classifier(Mask::parse("q * kv - kv * q == 0")).plain(box, counts), TileClass::all);
+  EXPECT_EQ(Classifier(Mask()).plain(box, counts), TileClass::all);
+  EXPECT_EQ(Classifier(causal()).plain({0, 0, 5, 5, 0, 100}, counts), TileClass::none);
+}
+
+// Every operator's bounds against its values, exhaustively over small operands and at the edges of the types.
+TEST(Bounds, HoldForEveryIntegerOperator) {
+  std::mt19937_64 random(9);
+  const std::int64_t edges[] = {std::numeric_limits<std::int64_t>::min(),
+                                std::numeric_limits<std::int64_t>::min() + 1,
+                                -65,
+                                -64,
+                                -8,
+                                -3,
+                                -2,
+                                -1,
+                                0,
+                                1,
+                                2,
+                                3,
+                                7,
+                                8,
+                                62,
+                                63,
+                                64,
+                                65,
+                                std::numeric_limits<std::int64_t>::max() - 1,
+                                std::numeric_limits<std::int64_t>::max()};
+  for (const char* text : {"q + kv",
+                           "q - kv",
+                           "q * kv",
+                           "q // kv",
+                           "q % kv",
+                           "q & kv",
+                           "q | kv",
+                           "q ^ kv",
+                           "q << kv",
+                           "q >> kv",
+                           "min(q, kv)",
+                           "max(q, kv)",
+                           "abs(q) + 0 * kv",
+                           "-q",
+                           "~q",
+                           "sqr(q)",
+                           "int(q < kv)",
+                           "int(q == kv)",
+                           "int(q != kv)",
+                           "int(q <= kv)",
+                           "where(q < kv, q, kv)",
+                           "int(float(q) * 0.25)",
+                           "int(bool(q))"}) {
+    const Expr e = Mask::parse(std::string(text) + " != 12345").expr();
+    const Expr value(e.node()->args[e.node()->args[0]->op == program::Op::constant ? 1 : 0]);
+    const program::Graph graph(value);
+    const program::BoundsProgram bounds(graph);
+    std::vector<program::AnyRange> out(bounds.size());
+    for (int i = 0; i < 20000; ++i) {
+      const auto pick = [&] {
+        return random() % 3 ? static_cast<std::int64_t>(random() % 41) - 20
+                            : edges[random() % std::size(edges)];
+      };
+      std::int64_t q0 = pick(), q1 = pick(), k0 = pick(), k1 = pick();
+      if (q1 < q0) std::swap(q0, q1);
+      if (k1 < k0) std::swap(k0, k1);
+      bounds.run({.q = {q0, q1}, .kv = {k0, k1}}, out.data(),
+                 [](const auto&, const auto*) { return program::AnyRange{}; });
+      const program::IntRange r = out[graph.roots[0]].integer;
+      for (int j = 0; j < 6; ++j) {
+        const auto inside = [&](std::int64_t lo, std::int64_t hi) {
+          const std::uint64_t width = static_cast<std::uint64_t>(hi) - static_cast<std::uint64_t>(lo);
+          return j == 0   ? lo
+                 : j == 1 ? hi
+                          : static_cast<std::int64_t>(static_cast<std::uint64_t>(lo) +
+                                                      (width == ~0ull ? random() : random() % (width + 1)));
+        };
+        const std::int64_t q = inside(q0, q1), kv = inside(k0, k1),
+                           x = program::eval_int_point(value, {.q = q}, kv);
+        ASSERT_TRUE(r.lo <= x && x <= r.hi)
+            << text << " q " << q << " in [" << q0 << ", " << q1 << "] kv " << kv << " in [" << k0 << ", "
+            << k1 << "] gives " << x << " outside [" << r.lo << ", " << r.hi << "]";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bolide
