@@ -62,6 +62,16 @@ class IncludeDirection(Planted):
         self.plant("cli/c.cpp", TIDY + '#include "plan/p.hpp"\n')
         self.finds(include_direction.check, "cli/ may not include plan/p.hpp")
 
+    def test_device_headers_without_ptx_are_shared(self):
+        self.plant("device/base.cuh", TIDY + "#include <cmath>\n")
+        self.plant("device/work.hpp", TIDY + '#include "base.cuh"\n')
+        self.plant("device/ptx.cuh", TIDY)
+        self.plant("device/tile.cuh", TIDY + '#include "ptx.cuh"\n')
+        self.plant("plan/p.cpp", TIDY + '#include "device/work.hpp"\n')
+        self.finds_nothing(include_direction.check)
+        self.plant("plan/p.cpp", TIDY + '#include "device/tile.cuh"\n')
+        self.finds(include_direction.check, "plan/ may not include device/tile.cuh")
+
     def test_a_room_on_no_floor(self):
         self.plant("attic/a.cpp", TIDY + "#include <vector>\n")
         self.finds(include_direction.check, "attic/ is on no floor")

@@ -3,8 +3,8 @@
 
 `readme_commands.py TREE BOLIDE`: in each ```console block of README.md and docs/*.md a line
 `$ build/bolide ...` is run in a folder that holds links to the command and the tree's examples and tests, and
-nothing else. It must exit with 0, or with something else if the lines behind it hold an "error:". Those lines
-must be printed, in their order; any number stands for a number, and spaces for spaces.
+nothing else. It must exit with 0, or with something else if a line behind it starts with "bolide: ". Those
+lines must be printed, in their order; any number stands for a number, and spaces for spaces.
 """
 
 import re
@@ -66,7 +66,7 @@ def main(root, bolide):
                     stderr=subprocess.STDOUT, text=True, timeout=240)
                 printed = result.stdout.splitlines()
                 lost = as_shown(shown, printed)
-                expects_failure = any("error:" in line for line in shown)
+                expects_failure = any(line.startswith("bolide: ") for line in shown)
                 if lost is None and (result.returncode == 0) != expects_failure:
                     continue
                 failures += 1

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-SKIPPED = re.compile(r"build.*|\.git|\.venv|__pycache__|\.cache|\.pytest_cache")
+SKIPPED = re.compile(r"build.*|\.(?!ci$).*|__pycache__")
 SOURCES = {".cpp", ".hpp", ".cu", ".cuh", ".h"}
 
 
