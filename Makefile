@@ -15,9 +15,10 @@ demo: build  ## the command, and one layer of a real model recomputed with it
 
 test:  ## everything the tests check, style included
 	@scripts/setup test
+	@scripts/setup_nvrtc.sh build/nvrtc
 	$(configure) release -DBOLIDE_TESTS=ON
 	cmake --build --preset release
-	ctest --test-dir build --output-on-failure --no-tests=error --parallel $$(nproc)
+	BOLIDE_REQUIRE_NVRTC=1 ctest --test-dir build --output-on-failure --no-tests=error --parallel $$(nproc)
 
 break:  ## break each rule of the contract in turn, and see its test fail
 	@scripts/setup test
@@ -25,9 +26,10 @@ break:  ## break each rule of the contract in turn, and see its test fail
 
 sanitize:  ## the tests under the address and undefined-behaviour sanitizers
 	@scripts/setup test
+	@scripts/setup_nvrtc.sh build-sanitize/nvrtc
 	$(configure) sanitize -DBOLIDE_TESTS=ON
 	cmake --build --preset sanitize
-	ctest --test-dir build-sanitize --output-on-failure --no-tests=error --parallel $$(nproc)
+	BOLIDE_REQUIRE_NVRTC=1 ctest --test-dir build-sanitize --output-on-failure --no-tests=error --parallel $$(nproc)
 
 format:  ## lay out every C++ file
 	@scripts/setup test
