@@ -25,94 +25,124 @@ BOLIDE_DEVICE bool sign_bit(float x) { return __float_as_int(x) < 0; }
 #else
 using std::cos, std::erf, std::exp, std::exp2, std::floor, std::log, std::log1p, std::log2, std::pow;
 using std::sin, std::sqrt, std::tanh;
-template <class F> BOLIDE_DEVICE bool sign_bit(F x) { return std::signbit(x); }
+template <class F>
+BOLIDE_DEVICE bool sign_bit(F x) {
+  return std::signbit(x);
+}
 #endif
 }  // namespace math
 
 namespace op {
 
-template <class T> constexpr bool kIsFloat = false;
-template <> constexpr bool kIsFloat<float> = true;
-template <> constexpr bool kIsFloat<double> = true;
+template <class T>
+constexpr bool kIsFloat = false;
+template <>
+constexpr bool kIsFloat<float> = true;
+template <>
+constexpr bool kIsFloat<double> = true;
 
-template <class T> struct UnsignedOf;
-template <> struct UnsignedOf<int> { using type = unsigned; };
-template <> struct UnsignedOf<long> { using type = unsigned long; };
-template <> struct UnsignedOf<long long> { using type = unsigned long long; };
-template <class T> using Unsigned = typename UnsignedOf<T>::type;
+template <class T>
+struct UnsignedOf;
+template <>
+struct UnsignedOf<int> {
+  using type = unsigned;
+};
+template <>
+struct UnsignedOf<long> {
+  using type = unsigned long;
+};
+template <>
+struct UnsignedOf<long long> {
+  using type = unsigned long long;
+};
+template <class T>
+using Unsigned = typename UnsignedOf<T>::type;
 
 // On a device the compiler would fuse a * b + c; a mask is a decision that every back end must take alike.
-template <class T> BOLIDE_DEVICE T add(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T add(T a, T b) {
 #if defined(__CUDACC__)
   if constexpr (kIsFloat<T>) return __fadd_rn(a, b);
 #endif
   if constexpr (kIsFloat<T>) return a + b;
   else return static_cast<T>(static_cast<Unsigned<T>>(a) + static_cast<Unsigned<T>>(b));
 }
-template <class T> BOLIDE_DEVICE T sub(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T sub(T a, T b) {
 #if defined(__CUDACC__)
   if constexpr (kIsFloat<T>) return __fsub_rn(a, b);
 #endif
   if constexpr (kIsFloat<T>) return a - b;
   else return static_cast<T>(static_cast<Unsigned<T>>(a) - static_cast<Unsigned<T>>(b));
 }
-template <class T> BOLIDE_DEVICE T mul(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T mul(T a, T b) {
 #if defined(__CUDACC__)
   if constexpr (kIsFloat<T>) return __fmul_rn(a, b);
 #endif
   if constexpr (kIsFloat<T>) return a * b;
   else return static_cast<T>(static_cast<Unsigned<T>>(a) * static_cast<Unsigned<T>>(b));
 }
-template <class T> BOLIDE_DEVICE T divide(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T divide(T a, T b) {
 #if defined(__CUDACC__)
   return __fdiv_rn(a, b);
 #else
   return a / b;
 #endif
 }
-template <class T> BOLIDE_DEVICE T neg(T a) {
+template <class T>
+BOLIDE_DEVICE T neg(T a) {
   if constexpr (kIsFloat<T>) return -a;
   else return static_cast<T>(Unsigned<T>(0) - static_cast<Unsigned<T>>(a));
 }
-template <class T> BOLIDE_DEVICE T magnitude(T a) {
+template <class T>
+BOLIDE_DEVICE T magnitude(T a) {
   if constexpr (kIsFloat<T>) return math::sign_bit(a) ? -a : a;
   else return a < 0 ? neg(a) : a;
 }
 // IEEE minNum: a NaN loses against a number, and -0 is below +0.
-template <class T> BOLIDE_DEVICE T minimum(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T minimum(T a, T b) {
 #if defined(__CUDACC__)
   if constexpr (kIsFloat<T>) return fminf(a, b);
 #endif
   if constexpr (kIsFloat<T>) return b < a || a != a || (a == b && math::sign_bit(b)) ? b : a;
   else return b < a ? b : a;
 }
-template <class T> BOLIDE_DEVICE T maximum(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T maximum(T a, T b) {
 #if defined(__CUDACC__)
   if constexpr (kIsFloat<T>) return fmaxf(a, b);
 #endif
   if constexpr (kIsFloat<T>) return a < b || a != a || (a == b && math::sign_bit(a)) ? b : a;
   else return a < b ? b : a;
 }
-template <class T> BOLIDE_DEVICE T floor_div(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T floor_div(T a, T b) {
   if (b == 0) return 0;
   if (b == -1) return neg(a);  // the most negative number stays itself
   const T quotient = a / b;
   return quotient - static_cast<T>((a % b != 0) & ((a < 0) != (b < 0)));
 }
-template <class T> BOLIDE_DEVICE T floor_mod(T a, T b) {
+template <class T>
+BOLIDE_DEVICE T floor_mod(T a, T b) {
   if (b == 0 || b == -1) return 0;
   const T rest = a % b;
   return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
-template <class T> BOLIDE_DEVICE T shift_left(T a, T n) {
+template <class T>
+BOLIDE_DEVICE T shift_left(T a, T n) {
   constexpr T kBits = 8 * sizeof(T);
   return n < 0 || n >= kBits ? T(0) : static_cast<T>(static_cast<Unsigned<T>>(a) << n);
 }
-template <class T> BOLIDE_DEVICE T shift_right(T a, T n) {
+template <class T>
+BOLIDE_DEVICE T shift_right(T a, T n) {
   constexpr T kBits = 8 * sizeof(T);
   return a >> (n < 0 || n >= kBits ? kBits - 1 : n);
 }
-template <class I, class T> BOLIDE_DEVICE I to_integer(T a) {
+template <class I, class T>
+BOLIDE_DEVICE I to_integer(T a) {
   if constexpr (!kIsFloat<T>) {
     return static_cast<I>(a);
   } else {

@@ -33,9 +33,16 @@ struct Bool8 {
   u8 byte;
 };
 
-template <class Result, class Stored> BOLIDE_DEVICE Result loaded(Stored x) { return static_cast<Result>(x); }
-template <class Result> BOLIDE_DEVICE Result loaded(Bool8 x) { return x.byte != 0; }
-template <class Result> BOLIDE_DEVICE Result loaded(Bf16 x) {
+template <class Result, class Stored>
+BOLIDE_DEVICE Result loaded(Stored x) {
+  return static_cast<Result>(x);
+}
+template <class Result>
+BOLIDE_DEVICE Result loaded(Bool8 x) {
+  return x.byte != 0;
+}
+template <class Result>
+BOLIDE_DEVICE Result loaded(Bf16 x) {
   const u32 bits = static_cast<u32>(x.bits) << 16;
 #if defined(__CUDACC__)
   return __uint_as_float(bits);
@@ -43,7 +50,8 @@ template <class Result> BOLIDE_DEVICE Result loaded(Bf16 x) {
   return __builtin_bit_cast(float, bits);
 #endif
 }
-template <class Result> BOLIDE_DEVICE Result loaded(F16 x) {
+template <class Result>
+BOLIDE_DEVICE Result loaded(F16 x) {
 #if defined(__CUDACC__)
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x.bits));
@@ -57,7 +65,8 @@ template <class Result> BOLIDE_DEVICE Result loaded(F16 x) {
 #endif
 }
 
-template <class Index> BOLIDE_DEVICE i64 offset_along(const TensorArg& t, int axis, Index index) {
+template <class Index>
+BOLIDE_DEVICE i64 offset_along(const TensorArg& t, int axis, Index index) {
   const int last = t.sizes[axis] - 1;
   return (index < 0 ? 0 : index > last ? last : static_cast<int>(index)) * t.strides[axis];
 }
@@ -72,8 +81,12 @@ BOLIDE_DEVICE Result gather(const TensorArg& t, Index... index) {
 }
 
 // What emitted interval code is written with.
-template <class T> BOLIDE_DEVICE Range<T> only(T x) { return {x, x, x != x}; }
-template <class T, class S> BOLIDE_DEVICE Range<T> as(Range<S> r) {
+template <class T>
+BOLIDE_DEVICE Range<T> only(T x) {
+  return {x, x, x != x};
+}
+template <class T, class S>
+BOLIDE_DEVICE Range<T> as(Range<S> r) {
   return {static_cast<T>(r.lo), static_cast<T>(r.hi), r.nan};
 }
 BOLIDE_DEVICE TileClass class_of(Range<bool> visible) {

@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "device/range.cuh"
+#include "device/program.cuh"
 #include "program/graph.hpp"
 
 namespace bolide::program {

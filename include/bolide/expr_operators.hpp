@@ -26,7 +26,6 @@ inline FloatExpr operator/(const FloatExpr& a, const FloatExpr& b) {
   return FloatExpr(detail::call("/", {a, b}));
 }
 inline FloatExpr operator-(const FloatExpr& a) { return FloatExpr(detail::call("-", {a})); }
-
 // Bits. A shift by a count outside 0..63 shifts everything out.
 inline IntExpr operator&(const IntExpr& a, const IntExpr& b) { return IntExpr(detail::call("&", {a, b})); }
 inline IntExpr operator|(const IntExpr& a, const IntExpr& b) { return IntExpr(detail::call("|", {a, b})); }
@@ -34,7 +33,6 @@ inline IntExpr operator^(const IntExpr& a, const IntExpr& b) { return IntExpr(de
 inline IntExpr operator<<(const IntExpr& a, const IntExpr& b) { return IntExpr(detail::call("<<", {a, b})); }
 inline IntExpr operator>>(const IntExpr& a, const IntExpr& b) { return IntExpr(detail::call(">>", {a, b})); }
 inline IntExpr operator~(const IntExpr& a) { return IntExpr(detail::call("~", {a})); }
-
 // Logic; & | ^ between two Bool are and, or, different.
 inline BoolExpr operator&&(const BoolExpr& a, const BoolExpr& b) {
   return BoolExpr(detail::call("&&", {a, b}));
@@ -52,7 +50,6 @@ inline BoolExpr operator!=(const BoolExpr& a, const BoolExpr& b) {
   return BoolExpr(detail::call("!=", {a, b}));
 }
 inline BoolExpr operator^(const BoolExpr& a, const BoolExpr& b) { return a != b; }
-
 // Comparisons; they give Bool, so a chain a < b < c does not compile: write a < b && b < c.
 inline BoolExpr operator<(const IntExpr& a, const IntExpr& b) { return BoolExpr(detail::call("<", {a, b})); }
 inline BoolExpr operator<=(const IntExpr& a, const IntExpr& b) {
@@ -80,7 +77,6 @@ inline BoolExpr operator==(const FloatExpr& a, const FloatExpr& b) {
 inline BoolExpr operator!=(const FloatExpr& a, const FloatExpr& b) {
   return BoolExpr(detail::call("!=", {a, b}));
 }
-
 namespace detail {
 template <class T>
 concept Logical = std::same_as<T, bool> || std::derived_from<T, BoolExpr>;
@@ -121,7 +117,6 @@ inline IntExpr abs(const IntExpr& a) { return IntExpr(detail::call("abs", {a}));
 inline IntExpr sqr(const IntExpr& a) { return IntExpr(detail::call("sqr", {a})); }
 inline FloatExpr abs(const FloatExpr& a) { return FloatExpr(detail::call("abs", {a})); }
 inline FloatExpr sqr(const FloatExpr& a) { return FloatExpr(detail::call("sqr", {a})); }
-
 // Conversions. Float to Int truncates towards 0 and saturates; NaN gives 0.
 inline IntExpr to_int(const BoolExpr& a) { return IntExpr(detail::call("int", {a})); }
 inline IntExpr to_int(const FloatExpr& a) { return IntExpr(detail::call("int", {a})); }
@@ -129,7 +124,6 @@ inline FloatExpr to_float(const BoolExpr& a) { return FloatExpr(detail::call("fl
 inline FloatExpr to_float(const IntExpr& a) { return a; }
 inline BoolExpr to_bool(const IntExpr& a) { return BoolExpr(detail::call("bool", {a})); }
 inline BoolExpr to_bool(const FloatExpr& a) { return BoolExpr(detail::call("bool", {a})); }
-
 // Functions of a Float.
 inline FloatExpr sqrt(const FloatExpr& a) { return FloatExpr(detail::call("sqrt", {a})); }
 inline FloatExpr rsqrt(const FloatExpr& a) { return FloatExpr(detail::call("rsqrt", {a})); }
