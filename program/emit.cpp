@@ -1,6 +1,8 @@
 // CUDA text of programs: one line per value, operators by the name of their struct.
 #include "program/emit.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -45,7 +47,7 @@ class Emitter {
     for (std::size_t i = 0; i < graph_.values.size(); ++i) {
       if (needed[i]) text += point_line(static_cast<int>(i));
     }
-    return text + "    return v" + std::to_string(root) + ";\n";
+    return text + fmt::format("    return v{};\n", root);
   }
 
   // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
@@ -115,18 +117,17 @@ class Emitter {
   std::string working_type(int i, const std::string& own) const {
     if (own != "int" && own != "long long") return own;
     const Graph::Value& v = graph_.values[i];
+    if (v.op == op_of<op::ShiftLeft>) return "long long";  // bounds of a 32-bit shift would need a check
     bool narrow = v.type != Type::integer || is_int32(i);
     for (int a : v.args) narrow = narrow && (graph_.values[a].type != Type::integer || is_int32(a));
     return narrow ? "int" : "long long";
   }
   std::string value(int i, const std::string& type) const {
-    const std::string name = "v" + std::to_string(i);
-    return type == type_name(i) ? name : "static_cast<" + type + ">(" + name + ")";
+    return type == type_name(i) ? fmt::format("v{}", i) : fmt::format("static_cast<{}>(v{})", type, i);
   }
   std::string range(int i, const std::string& type) const {
-    if (!moves_[i]) return "bolide::only<" + type + ">(" + value(i, type) + ")";
-    const std::string name = "r" + std::to_string(i);
-    return type == type_name(i) ? name : "bolide::as<" + type + ">(" + name + ")";
+    if (!moves_[i]) return fmt::format("bolide::only<{}>({})", type, value(i, type));
+    return type == type_name(i) ? fmt::format("r{}", i) : fmt::format("bolide::as<{}>(r{})", type, i);
   }
 
   static bool converts(const Graph::Value& v) {
@@ -137,48 +138,59 @@ class Emitter {
     if (v.op == Op::score) return "s";
     if (is_leaf(v.op)) return std::string("at.") + kLeafNames[static_cast<int>(v.op)];
     if (v.type == Type::boolean) return v.integer ? "true" : "false";
-    if (v.type == Type::floating) return "p.floats[" + std::to_string(places_[i]) + "]";
-    return "static_cast<" + type_name(i) + ">(p.ints[" + std::to_string(places_[i]) + "])";
+    if (v.type == Type::floating) return fmt::format("p.floats[{}]", places_[i]);
+    return fmt::format("static_cast<{}>(p.ints[{}])", type_name(i), places_[i]);
+  }
+
+  // bolide::op::<struct>::<function>(operands), in the working types; narrowed by `narrow` where the result
+  // is.
+  template <class Operand>
+  std::string call(int i, const char* function, const char* narrow, Operand&& operand) const {
+    const Graph::Value& v = graph_.values[i];
+    const std::string type = type_name(i), working = working_type(i, type);
+    std::string text = fmt::format("bolide::op::{}::{}", spec_of(v.op).struct_name, function);
+    if (converts(v)) text += fmt::format("<{}>", working);
+    for (std::size_t a = 0; a < v.args.size(); ++a) {
+      text += a ? ", " : "(";
+      text += operand(v.args[a], working_type(i, type_name(v.args[a])));
+    }
+    text += ")";
+    return v.type == Type::integer && working != type ? fmt::format("{}<{}>({})", narrow, type, text) : text;
   }
 
   std::string point_line(int i) const {
     const Graph::Value& v = graph_.values[i];
-    const std::string type = type_name(i);
-    std::string line = "    const " + type + " v" + std::to_string(i) + " = ";
+    std::string text;
     if (v.op == Op::gather) {
-      line += std::string("bolide::gather<") + stored_name(graph_.tables[v.table].tensor.dtype) + ", " +
-              type + ">(p.tensors[" + std::to_string(v.table) + "]";
-      for (int a : v.args) line += ", v" + std::to_string(a);
-      return line + ");\n";
+      const char* stored = stored_name(graph_.tables[v.table].tensor.dtype);
+      text = fmt::format("bolide::gather<{}, {}>(p.tensors[{}]", stored, type_name(i), v.table);
+      for (int a : v.args) text += fmt::format(", v{}", a);
+      text += ")";
+    } else if (is_operator(v.op)) {
+      text = call(i, "eval", "static_cast", [&](int a, const std::string& t) { return value(a, t); });
+    } else {
+      text = leaf(v, i);
     }
-    if (!is_operator(v.op)) return line + leaf(v, i) + ";\n";
-    std::string call = std::string("bolide::op::") + spec_of(v.op).struct_name + "::eval";
-    if (converts(v)) call += "<" + working_type(i, type) + ">";
-    call += "(";
-    for (std::size_t a = 0; a < v.args.size(); ++a) {
-      call += (a ? ", " : "") + value(v.args[a], working_type(i, type_name(v.args[a])));
-    }
-    call += ")";
-    const bool narrowed = v.type == Type::integer && working_type(i, type) != type;
-    return line + (narrowed ? "static_cast<" + type + ">(" + call + ")" : call) + ";\n";
+    return fmt::format("    const {} v{} = {};\n", type_name(i), i, text);
+  }
+
+  // What a table may hold, by its type alone. Exactly what the widths were chosen with: a larger range could
+  // overflow 32 bits unseen.
+  static std::string table_range(DType t, const std::string& type) {
+    const IntRange r = range_of(t).integer;
+    const bool bounded = is_integer(t) && t != DType::i64 && t != DType::i32;
+    return bounded ? fmt::format("{{{}, {}}}", r.lo, r.hi) : fmt::format("bolide::op::anything<{}>()", type);
   }
 
   std::string range_line(int i) const {
     const Graph::Value& v = graph_.values[i];
     const std::string type = type_name(i);
-    const std::string line = "    const bolide::Range<" + type + "> r" + std::to_string(i);
-    if (v.op == Op::q) return line + "{t.q_begin, t.q_end - 1};\n";
-    if (v.op == Op::kv) return line + "{t.kv_begin, t.kv_end - 1};\n";
-    if (v.op == Op::gather) return line + " = bolide::op::anything<" + type + ">();\n";
-    std::string call = std::string("bolide::op::") + spec_of(v.op).struct_name + "::bounds";
-    if (converts(v)) call += "<" + working_type(i, type) + ">";
-    call += "(";
-    for (std::size_t a = 0; a < v.args.size(); ++a) {
-      call += (a ? ", " : "") + range(v.args[a], working_type(i, type_name(v.args[a])));
-    }
-    call += ")";
-    const bool narrowed = v.type == Type::integer && working_type(i, type) != type;
-    return line + " = " + (narrowed ? "bolide::as<" + type + ">(" + call + ")" : call) + ";\n";
+    std::string text;
+    if (v.op == Op::q) text = "{t.q_begin, t.q_end - 1}";
+    else if (v.op == Op::kv) text = "{t.kv_begin, t.kv_end - 1}";
+    else if (v.op == Op::gather) text = table_range(graph_.tables[v.table].tensor.dtype, type);
+    else text = call(i, "bounds", "bolide::as", [&](int a, const std::string& t) { return range(a, t); });
+    return fmt::format("    const bolide::Range<{}> r{} = {};\n", type, i, text);
   }
 
   const Graph& graph_;
@@ -186,6 +198,25 @@ class Emitter {
   std::vector<bool> moves_;  // changes within a tile
   std::vector<int> places_;  // of constants, in Params
 };
+
+constexpr const char* kProgram = R"(#include "program.cuh"
+struct Program {{
+  struct Params {{
+    long long ints[{}];
+    float floats[{}];
+    bolide::TensorArg tensors[{}];
+  }};
+  static constexpr bool kHasMask = {}, kHasScore = {}, kClassifies = {};
+  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p, [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
+  BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
+                                   [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
+  BOLIDE_DEVICE static bolide::TileClass classify([[maybe_unused]] const Params& p,
+                                                  [[maybe_unused]] const bolide::Tile& t) {{
+{}  }}
+}};
+)";
 
 std::uint64_t hash_of(const std::string& text) {
   std::uint64_t h = 0xcbf29ce484222325u;
@@ -215,26 +246,13 @@ Emitted emit(const Mask& mask, const Score& score) {
     check_tensor(c);
     e.tensors.push_back(c.tensor);
   }
-  const auto count = [](std::size_t n) { return std::to_string(std::max<std::size_t>(n, 1)); };
   const std::string mask_body = mask ? emitter.point(graph.roots.front()) : "    return true;\n";
   const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
   const std::string classes =
       mask ? emitter.classes(graph.roots.front()) : "    return bolide::TileClass::all;\n";
-  e.text =
-      "#include \"program.cuh\"\nstruct Program {\n  struct Params {\n    long long ints[" +
-      count(e.ints.size()) + "];\n    float floats[" + count(e.floats.size()) +
-      "];\n    bolide::TensorArg tensors[" + count(e.tensors.size()) +
-      "];\n  };\n  static constexpr bool kHasMask = " + (mask ? "true" : "false") +
-      ", kHasScore = " + (score ? "true" : "false") + ", kClassifies = " + (mask ? "true" : "false") +
-      ";\n  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p, [[maybe_unused]] const "
-      "bolide::Point& at) {\n" +
-      mask_body +
-      "  }\n  BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,\n"
-      "                                   [[maybe_unused]] const bolide::Point& at) {\n" +
-      score_body +
-      "  }\n  BOLIDE_DEVICE static bolide::TileClass classify([[maybe_unused]] const Params& p,\n"
-      "                                                  [[maybe_unused]] const bolide::Tile& t) {\n" +
-      classes + "  }\n};\n";
+  const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
+  e.text = fmt::format(kProgram, count(e.ints), count(e.floats), count(e.tensors), bool(mask), bool(score),
+                       bool(mask), mask_body, score_body, classes);
   e.hash = hash_of(e.text);
   return e;
 }
