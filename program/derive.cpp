@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace bolide::program {
 
@@ -82,7 +83,92 @@ class Forward {
   std::unordered_map<const Node*, D> memo_;
 };
 
+// Nodes below a root, operands first.
+class Order {
+ public:
+  std::vector<NodePointer> nodes;
+  explicit Order(const NodePointer& root) { visit(root); }
+
+ private:
+  void visit(const NodePointer& n) {
+    if (!seen_.insert(n.get()).second) return;
+    for (const NodePointer& a : n->args) visit(a);
+    nodes.push_back(n);
+  }
+  std::unordered_set<const Node*> seen_;
+};
+
+bool depends_on(const Node& n, Op leaf) {
+  if (n.op == leaf) return true;
+  for (const NodePointer& a : n.args) {
+    if (depends_on(*a, leaf)) return true;
+  }
+  return false;
+}
+
+// Whether n sees q and kv only through their difference: the coefficients of both in a sum cancel, or every
+// operand is such.
+bool on_diagonal(const Node& n) {
+  if (!depends_on(n, Op::q) && !depends_on(n, Op::kv)) return true;
+  if (n.op == op_of<op::Sub>) {
+    const Op a = n.args[0]->op, b = n.args[1]->op;
+    if ((a == Op::q && b == Op::kv) || (a == Op::kv && b == Op::q)) return true;
+  }
+  if (n.args.empty()) return false;
+  for (const NodePointer& a : n.args) {
+    if (!on_diagonal(*a)) return false;
+  }
+  return true;
+}
+
+Reduction reduction_of(std::span<const Expr> indices) {
+  bool on_q = false, on_kv = false, plain_q = false, plain_kv = false, diagonal = true, others_plain = true;
+  for (const Expr& e : indices) {
+    const Node& n = *e.node();
+    on_q = on_q || depends_on(n, Op::q);
+    on_kv = on_kv || depends_on(n, Op::kv);
+    plain_q = plain_q || n.op == Op::q;
+    plain_kv = plain_kv || n.op == Op::kv;
+    diagonal = diagonal && on_diagonal(n);
+    others_plain = others_plain && is_leaf(n.op);
+  }
+  if (!on_q && !on_kv) return Reduction::everything;
+  if (!on_kv) return Reduction::along_keys;
+  if (!on_q) return Reduction::along_rows;
+  if (plain_q && plain_kv && others_plain) return Reduction::dense;
+  return diagonal ? Reduction::diagonal : Reduction::scatter;
+}
+
 }  // namespace
+
+std::vector<TableSlope> derivatives_by_tables(const Expr& e) {
+  const Order order(e.node());
+  std::unordered_map<const Node*, D> adjoints;
+  adjoints.emplace(e.node().get(), D(1.0));
+  std::vector<TableSlope> slopes;
+  for (auto at = order.nodes.rbegin(); at != order.nodes.rend(); ++at) {
+    const NodePointer& n = *at;
+    const auto found = adjoints.find(n.get());
+    if (found == adjoints.end() || n->type != Type::floating || is_number(found->second.e, 0)) continue;
+    const D adjoint = found->second;
+    if (n->op == Op::gather) {
+      std::vector<Expr> indices;
+      for (const NodePointer& a : n->args) indices.emplace_back(a);
+      const Reduction reduction = reduction_of(indices);
+      slopes.push_back({n->captured, std::move(indices), adjoint.e, reduction});
+      continue;
+    }
+    if (!is_operator(n->op)) continue;
+    for (std::size_t i = 0; i < n->args.size(); ++i) {
+      if (n->args[i]->type != Type::floating) continue;
+      const auto term = rule(n, static_cast<int>(i), adjoint);
+      if (!term) continue;
+      const auto [place, fresh] = adjoints.emplace(n->args[i].get(), *term);
+      if (!fresh) place->second = place->second + *term;
+    }
+  }
+  return slopes;
+}
 
 Expr derivative_by_score(const Expr& e) { return Forward()(e.node()).e; }
 

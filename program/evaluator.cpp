@@ -282,10 +282,10 @@ Evaluator::Evaluator(const Expr& e) {
                                      "evaluated on the CPU; capture a tensor in CPU memory");
     }
   }
-  if (e.type() == Type::boolean) {
+  if (e.type() != Type::floating) {
     tapes.mask = Tape<float>(graph);
   } else {
-    const Expr both[] = {e, derivative_by_score(detail::checked(e, Type::floating))};
+    const Expr both[] = {e, derivative_by_score(e)};
     tapes.value = Tape<double>(graph);
     tapes.value_and_slope = Tape<double>(Graph(both));
   }
@@ -301,6 +301,14 @@ void Evaluator::mask(const Row& row, std::int64_t kv_begin, int n, std::uint8_t*
   const Tape<float>& tape = tapes_->mask;
   tape.run({row, kv_begin, nullptr}, n, scratch, [&](int first, int count, const std::byte* memory) {
     std::memcpy(visible + first, memory + tape.root(0), count);
+  });
+}
+
+void Evaluator::integers(const Row& row, std::int64_t kv_begin, int n, std::int64_t* value,
+                         void* scratch) const {
+  const Tape<float>& tape = tapes_->mask;
+  tape.run({row, kv_begin, nullptr}, n, scratch, [&](int first, int count, const std::byte* memory) {
+    std::memcpy(value + first, memory + tape.root(0), count * sizeof(std::int64_t));
   });
 }
 

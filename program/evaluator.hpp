@@ -15,6 +15,8 @@ class Evaluator {
   std::size_t scratch_bytes() const;
   /// Of a mask: visible[i] is 1 or 0 for key kv_begin + i, 0 <= i < n.
   void mask(const Row& row, std::int64_t kv_begin, int n, std::uint8_t* visible, void* scratch) const;
+  /// Of an Int expression, such as a gather's index: value[i] for key kv_begin + i.
+  void integers(const Row& row, std::int64_t kv_begin, int n, std::int64_t* value, void* scratch) const;
   /// Of a score program, in place: score[i] becomes the program's value, derivative[i] (unless null) its
   /// slope with respect to the score that came in.
   void score(const Row& row, std::int64_t kv_begin, int n, double* score, double* derivative,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "program/derive.hpp"
 #include "program/evaluator.hpp"
 #include "program/facts.hpp"
 #include "tests/program/random_program.hpp"
@@ -274,6 +275,80 @@ TEST(Derivative, HasTheDocumentedValuesAtKinks) {
   EXPECT_EQ(slope_at("where(kv < q, score, sqrt(score))", -1), 1);  // no NaN from the branch not taken
   EXPECT_EQ(slope_at("where(kv < q, score, score / 0)", 0), 1);
   EXPECT_EQ(slope_at("where(kv < q, -inf, score)", 3), 0);
+}
+
+// The gradient of sum over (q, kv) of a score, with respect to every element of a table, by slopes and by
+// differences.
+TEST(Derivative, ByCapturedTensorsAgreesWithFiniteDifferences) {
+  constexpr std::int64_t n = 9;
+  const char* texts[] = {"score + t[q]",
+                         "score * t[kv]",
+                         "score + t[q] - t[kv]",
+                         "score * t[h] + sqr(t[h])",
+                         "score + t[q - kv + 4]",
+                         "t[0] * tanh(score / t[0])",
+                         "where(kv < q, score + t[q], score * t[kv])",
+                         "exp(t[q] * t[kv]) + score",
+                         "score - t[h] * log1p(t[b] * abs(q - kv))",
+                         "max(score, t[kv])",
+                         "score + t[abs(q - kv) % 3] / t[8]"};
+  for (const char* text : texts) {
+    std::vector<double> table = {0.55, 0.75, 1.25, 0.95, 1.13, 0.33, 0.84, 1.35, 0.66};
+    const Expr e = Score::parse(text, {{"t", Tensor(table.data(), {n})}}).expr();
+    const auto score_of = [](std::int64_t q, std::int64_t kv) {
+      return 0.1 * static_cast<double>(3 * q - 2 * kv);
+    };
+    const auto sum = [&] {
+      double total = 0;
+      for (std::int64_t q = 0; q < n; ++q) {
+        for (std::int64_t kv = 0; kv < n; ++kv)
+          total += program::eval_score_point(e, {1, 2, q, n, n}, kv, score_of(q, kv));
+      }
+      return total;
+    };
+    std::vector<double> gradient(n, 0.0);
+    for (const program::TableSlope& s : program::derivatives_by_tables(e)) {
+      const program::Evaluator slope(s.slope), index(s.indices.at(0));
+      Scratch slope_scratch(slope), index_scratch(index);
+      for (std::int64_t q = 0; q < n; ++q) {
+        std::vector<double> values(n);
+        std::vector<std::int64_t> at(n);
+        for (std::int64_t kv = 0; kv < n; ++kv) values[kv] = score_of(q, kv);
+        slope.score({1, 2, q, n, n}, 0, n, values.data(), nullptr, slope_scratch.get());
+        index.integers({1, 2, q, n, n}, 0, n, at.data(), index_scratch.get());
+        for (std::int64_t kv = 0; kv < n; ++kv)
+          gradient[std::clamp<std::int64_t>(at[kv], 0, n - 1)] += values[kv];
+      }
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double kept = table[i], step = 1e-6;
+      table[i] = kept + step;
+      const double above = sum();
+      table[i] = kept - step;
+      const double below = sum();
+      table[i] = kept;
+      EXPECT_NEAR(gradient[i], (above - below) / (2 * step), 1e-6 * (1 + std::fabs(gradient[i])))
+          << text << " element " << i;
+    }
+  }
+}
+
+TEST(Derivative, ReductionIsReadOffTheIndex) {
+  using program::Reduction;
+  const std::vector<float> t(16, 1.0f);
+  const auto reduction = [&](const std::string& index, const Dims& shape = {16}) {
+    return program::derivatives_by_tables(
+               Score::parse("score + t[" + index + "]", {{"t", Tensor(t.data(), shape)}}).expr())
+        .at(0)
+        .reduction;
+  };
+  EXPECT_EQ(reduction("h"), Reduction::everything);
+  EXPECT_EQ(reduction("q // 2"), Reduction::along_keys);
+  EXPECT_EQ(reduction("kv"), Reduction::along_rows);
+  EXPECT_EQ(reduction("clamp(q - kv, 0, 5) + 3"), Reduction::diagonal);
+  EXPECT_EQ(reduction("q, kv", {4, 4}), Reduction::dense);
+  EXPECT_EQ(reduction("q * kv"), Reduction::scatter);
+  EXPECT_EQ(reduction("q - kv - q"), Reduction::scatter);
 }
 
 template <class A, class B>
