@@ -81,28 +81,31 @@ BoundsProgram::BoundsProgram(const Graph& graph) : graph_(&graph) {
       s.apply = bound_of(v.op, types);
     }
     steps_.push_back(s);
-    if (is_comparison(v.op) && graph.arg(v, 0).type == Type::integer) {
-      linearise(graph, static_cast<int>(steps_.size()) - 1);
-    }
+    const int index = static_cast<int>(steps_.size()) - 1;
+    Linear linear;
+    if (linear_form(graph, index, linear) && linear.cancels) add_linear(index, std::move(linear));
+    if (v.op == op_of<op::And> || v.op == op_of<op::Or>) decide_together(graph, index);
   }
 }
 
-// Comparisons whose sides share values (kv + (q - kv) >= kv) are also decided on their difference, where the
-// shared values cancel. That is valid while nothing wraps; values and coefficients are kept small enough, and
-// decide() checks the values.
-void BoundsProgram::linearise(const Graph& graph, int index) {
-  constexpr std::int64_t kSmall = std::int64_t{1} << 20;
+// A comparison as a sum against 0. Values that occur on both sides cancel (kv + (q - kv) >= kv); that is
+// valid while nothing wraps, so coefficients and constants are kept small here, and decide() looks at the
+// values.
+bool BoundsProgram::linear_form(const Graph& graph, int index, Linear& linear) {
+  constexpr std::int64_t kSmall = std::int64_t{1} << 20, kConstant = std::int64_t{1} << 32;
   constexpr int kMostTerms = 64;
-  Linear linear{graph.values[index].op, {}, 0};
+  const Graph::Value& comparison = graph.values[index];
+  if (!is_comparison(comparison.op) || graph.arg(comparison, 0).type != Type::integer) return false;
   std::map<int, std::int64_t> terms;
-  int leaves = 0;
+  int leaves = 0, constants = 0;
   bool fits = true;
   const auto add = [&](const auto& self, int i, std::int64_t factor) -> void {
     const Graph::Value& v = graph.values[i];
-    fits = fits && leaves < kMostTerms && factor > -kSmall && factor < kSmall;
+    fits = fits && leaves < kMostTerms && constants < kMostTerms && factor > -kSmall && factor < kSmall;
     if (!fits) return;
     if (v.op == Op::constant) {
-      fits = v.integer > -kSmall * kSmall && v.integer < kSmall * kSmall;
+      ++constants;
+      fits = v.integer > -kConstant && v.integer < kConstant;
       if (fits) linear.constant += factor * v.integer;
     } else if (v.op == op_of<op::Add> || v.op == op_of<op::Sub>) {
       self(self, v.args[0], factor);
@@ -120,12 +123,64 @@ void BoundsProgram::linearise(const Graph& graph, int index) {
       terms[i] += factor;
     }
   };
-  add(add, graph.values[index].args[0], 1);
-  add(add, graph.values[index].args[1], -1);
-  if (!fits || static_cast<int>(terms.size()) == leaves) return;  // nothing is shared
-  for (const auto& [value, factor] : terms) linear.terms.emplace_back(value, factor);
+  linear.op = comparison.op;
+  add(add, comparison.args[0], 1);
+  add(add, comparison.args[1], -1);
+  linear.cancels = static_cast<int>(terms.size()) < leaves;
+  for (const auto& [value, factor] : terms) {
+    if (factor != 0) linear.terms.emplace_back(value, factor);
+  }
+  return fits;
+}
+
+void BoundsProgram::add_linear(int index, Linear linear) {
   steps_[index].linear = static_cast<int>(linear_.size());
   linear_.push_back(std::move(linear));
+}
+
+// Comparisons of one sum joined by && may exclude each other (q - kv >= 40 && q - kv <= 20), joined by ||
+// they may leave nothing out (q < kv || kv <= q).
+void BoundsProgram::decide_together(const Graph& graph, int index) {
+  const Op joined = graph.values[index].op;
+  struct Sides {
+    std::int64_t least = op::Limits<std::int64_t>::kLeast, most = op::Limits<std::int64_t>::kMost;
+  };
+  std::map<std::vector<std::pair<int, std::int64_t>>, Sides> sums;
+  int visited = 0;
+  const auto visit = [&](const auto& self, int i, bool positive) -> void {
+    const Graph::Value& v = graph.values[i];
+    if (++visited > 256) return;
+    if (v.op == joined && positive) {
+      self(self, v.args[0], true);
+      self(self, v.args[1], true);
+      return;
+    }
+    if (v.op == op_of<op::Not>) return self(self, v.args[0], !positive);
+    Linear linear;
+    if (!linear_form(graph, i, linear) || linear.terms.empty()) return;
+    if (v.op != op_of<op::Less> && v.op != op_of<op::LessEqual>) return;
+    // sum + constant < 0 is sum <= bound; negated, or with the opposite sum, it bounds from below.
+    std::int64_t bound = -linear.constant - (v.op == op_of<op::Less> ? 1 : 0);
+    bool upper = true;
+    if (!positive) upper = false, bound += 1;
+    if (linear.terms.front().second < 0) {
+      for (auto& term : linear.terms) term.second = -term.second;
+      upper = !upper, bound = -bound;
+    }
+    // Under || what matters is what is left out: its bounds are those of the opposite condition.
+    if (joined == op_of<op::Or>) bound += upper ? 1 : -1, upper = !upper;
+    Sides& sides = sums[linear.terms];
+    if (upper) sides.most = std::min(sides.most, bound);
+    else sides.least = std::max(sides.least, bound);
+  };
+  visit(visit, index, true);
+  for (const auto& [terms, sides] : sums) {
+    if (sides.least <= sides.most) continue;
+    Linear linear;
+    linear.terms = terms;
+    linear.verdict = joined == op_of<op::Or>;
+    return add_linear(index, std::move(linear));
+  }
 }
 
 Range<bool> BoundsProgram::decide(const Linear& linear, const AnyRange* values) {
@@ -137,6 +192,7 @@ Range<bool> BoundsProgram::decide(const Linear& linear, const AnyRange* values) 
     sum = op::range_add(sum, op::range_mul(r, IntRange{factor, factor}));
   }
   const IntRange zero{0, 0};
+  if (linear.op == Op::constant) return {linear.verdict, linear.verdict};
   if (linear.op == op_of<op::Less>) return op::range_less(sum, zero);
   if (linear.op == op_of<op::LessEqual>) return op::range_less_equal(sum, zero);
   const Range<bool> equal = op::range_equal(sum, zero);

@@ -60,16 +60,21 @@ class BoundsProgram {
     AnyRange constant;
     int linear = -1;
   };
-  // A comparison of integers as sum of coefficient * value, plus a constant, against 0.
+  // What sum of coefficient * value, plus a constant, says about a condition. Either it is a comparison of
+  // that sum with 0, or several comparisons of one sum that together are always true, or never.
   struct Linear {
     Op op = Op::constant;
     std::vector<std::pair<int, std::int64_t>> terms;
     std::int64_t constant = 0;
+    bool cancels = false;  // some value occurs more than once in the comparison
+    bool verdict = false;  // of several comparisons, op being a constant
   };
   static AnyRange leaf(const Step& s, const LeafRanges& leaves);
   static Range<bool> meet(Range<bool> a, Range<bool> b);
   static Range<bool> decide(const Linear& linear, const AnyRange* values);
-  void linearise(const Graph& graph, int index);
+  static bool linear_form(const Graph& graph, int index, Linear& linear);
+  void add_linear(int index, Linear linear);
+  void decide_together(const Graph& graph, int index);
 
   const Graph* graph_;
   std::vector<Step> steps_;

@@ -178,6 +178,13 @@ TEST(Classify, SumsThatCancelAreDecidedAtOnce) {
   EXPECT_EQ(Classifier(Mask::parse("kv + (q - kv) >= q")).plain(box, counts), TileClass::all);
   EXPECT_EQ(Classifier(Mask::parse("2 * (q + kv) - q - kv - q < kv")).plain(box, counts), TileClass::none);
   EXPECT_EQ(Classifier(Mask::parse("q * kv - kv * q == 0")).plain(box, counts), TileClass::all);
+  EXPECT_EQ(Classifier(Mask::parse("q < kv || kv <= q")).plain(box, counts), TileClass::all);
+  EXPECT_EQ(Classifier(Mask::parse("kv - q < 5 || h == 9 || q - kv <= -5")).plain(box, counts),
+            TileClass::all);
+  EXPECT_EQ(Classifier(Mask::parse("q - kv >= 40 && b == 0 && !(q - kv > 20)")).plain(box, counts),
+            TileClass::none);
+  EXPECT_EQ(Classifier(Mask::parse("q - kv >= 40 && q - kv <= 40")).plain(box, counts), TileClass::some);
+  EXPECT_EQ(Classifier(Mask::parse("q < kv || kv < q")).plain(box, counts), TileClass::some);
   EXPECT_EQ(Classifier(Mask()).plain(box, counts), TileClass::all);
   EXPECT_EQ(Classifier(causal()).plain({0, 0, 5, 5, 0, 100}, counts), TileClass::none);
 }
