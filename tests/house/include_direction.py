@@ -8,8 +8,8 @@ import tree
 
 BOLIDE = "include/bolide"
 FLOOR_3_AND_BELOW = {"jit", "plan", "problem", "program", BOLIDE}
-# The device headers that do without device/ptx.cuh: plain C++ for a host compiler, so that host and device have
-# one definition of operators, programs and work lists.
+# The device headers that do without device/ptx.cuh: plain C++ for a host compiler, so that host and device
+# have one definition of operators, programs and work lists.
 PLAIN = "device/ without ptx.cuh"
 # Who may include whom, beside itself: the floors of docs/design.md. A room not listed here holds no C++.
 MAY_INCLUDE = {
