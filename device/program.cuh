@@ -83,7 +83,10 @@ BOLIDE_DEVICE Result gather(const TensorArg& t, Index... index) {
 // What emitted interval code is written with.
 template <class T>
 BOLIDE_DEVICE Range<T> only(T x) {
-  return {x, x, x != x};
+  if constexpr (op::kIsFloat<T>) {
+    if (x != x) return op::anything<T>();  // NaN bounds nothing
+  }
+  return {x, x};
 }
 template <class T, class S>
 BOLIDE_DEVICE Range<T> as(Range<S> r) {

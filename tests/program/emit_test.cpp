@@ -81,10 +81,11 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
   std::vector<Mask> masks;
   std::vector<Score> scores;
   std::vector<Emitted> emitted;
-  // Sums of narrow tables: the interval code must not take them for any 32-bit number and overflow.
-  for (const char* text :
-       {"tag[kv] + tag[kv] >= tag[q]", "min(tag[q], b % kv & b % kv) <= tag[kv] + tag[kv]"}) {
-    masks.push_back(Mask::parse(text, {{"tag", tables.captured()[4].tensor}}));
+  // What once went wrong: sums of narrow tables taken for any 32-bit number, and NaN taken for a bound.
+  for (const char* text : {"tag[kv] + tag[kv] >= tag[q]", "min(tag[q], b % kv & b % kv) <= tag[kv] + tag[kv]",
+                           "bool(sqr(max(nan, empty[q] / 0.5403)))", "max(nan / (h + 1), float(kv)) >= 0"}) {
+    masks.push_back(
+        Mask::parse(text, {{"tag", tables.captured()[4].tensor}, {"empty", tables.captured()[12].tensor}}));
     scores.emplace_back();
     emitted.push_back(program::emit(masks.back(), scores.back()));
   }

@@ -8,13 +8,19 @@
 
 namespace bolide::testing {
 
-/// Tables that random programs capture: documents, a permutation, a bool matrix with odd strides, floats.
+/// Tables that random programs capture: every element type, odd strides, rank 0.
 struct RandomTables {
   std::vector<std::int32_t> documents;
   std::vector<std::int64_t> offsets;
   std::vector<std::uint8_t> flags;
   std::vector<float> floats;
   std::vector<std::int8_t> bytes;
+  std::vector<f16> halves;
+  std::vector<bf16> brains;
+  std::vector<double> doubles;
+  std::vector<std::uint32_t> words;
+  std::vector<std::int16_t> shorts;
+  std::vector<std::uint8_t> small;
 
   explicit RandomTables(std::mt19937_64& random, int n = 97)
       : offsets(n), flags(4 * n), floats(3 * n), bytes(n) {
@@ -23,6 +29,12 @@ struct RandomTables {
       documents.push_back(id);
       offsets[i] = static_cast<std::int64_t>(random() % (2 * n)) - n / 2;
       bytes[i] = static_cast<std::int8_t>(random());
+      halves.emplace_back(i % 7 ? floats_between(random) : 1e-6 * i);
+      brains.emplace_back(floats_between(random));
+      doubles.push_back(i % 9 ? floats_between(random) : 0.1 * i);
+      words.push_back(static_cast<std::uint32_t>(random()));
+      shorts.push_back(static_cast<std::int16_t>(random()));
+      small.push_back(static_cast<std::uint8_t>(random()));
     }
     for (auto& f : flags) f = random() % 3 == 0;
     for (auto& f : floats) f = static_cast<float>(static_cast<int>(random() % 4001) - 2000) / 256;
@@ -34,14 +46,25 @@ struct RandomTables {
             {Tensor(flags.data(), DType::boolean, {4, n}, {1, 4}), "flag"},
             {Tensor(floats.data() + n, DType::f32, {3, n}, {0, -1}), "bias"},
             {Tensor(bytes.data(), {n}), "tag"},
-            {Tensor(floats.data(), DType::f32, {}), "w"}};
+            {Tensor(floats.data(), DType::f32, {}), "w"},
+            {Tensor(halves.data(), {n}), "half"},
+            {Tensor(brains.data(), {n}), "brain"},
+            {Tensor(doubles.data(), {n}), "precise"},
+            {Tensor(words.data(), {n}), "word"},
+            {Tensor(shorts.data(), {n}), "short"},
+            {Tensor(small.data(), {n}), "small"},
+            {Tensor(doubles.data(), {0}), "empty"}};
+  }
+
+ private:
+  static double floats_between(std::mt19937_64& random) {
+    return (static_cast<double>(random() % 4001) - 2000) / 256;
   }
 };
 
 class RandomProgram {
  public:
-  /// `smooth` keeps to numbers of moderate size, so that most results are finite; `integer_only` uses no
-  /// Float.
+  /// `integer_only` programs use no Float.
   RandomProgram(std::mt19937_64& random, std::vector<program::Captured> tables, bool integer_only = false)
       : random_(random), tables_(std::move(tables)), integer_only_(integer_only) {}
 
