@@ -1,4 +1,5 @@
 // The writers: every element type comes back, and a path is either untouched or complete.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -6,6 +7,7 @@
 
 #include <cmath>
 
+#include "files/output_file.hpp"
 #include "tests/files/support.hpp"
 
 namespace bolide::files {
@@ -205,10 +207,12 @@ TEST_F(WriterTest, T143_DevicesPipesAndDirectoriesAreNotReplaced) {
   };
   ASSERT_EQ(::mkfifo((folder() / "pipe").c_str(), 0600), 0);
   std::filesystem::create_symlink("/dev/null", folder() / "null");
-  std::filesystem::create_symlink("/proc/self/fd/1", folder() / "stdout");
+  const int stream = ::open((folder() / "redirected").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(stream), folder() / "stdout");
   EXPECT_TRUE(says(message(folder() / "pipe"), "exists and is a pipe"));
   EXPECT_TRUE(says(message(folder() / "null"), "is a link to a character device"));
   EXPECT_TRUE(says(message(folder() / "stdout"), "is a link to a stream of this process"));
+  ::close(stream);
   EXPECT_TRUE(says(message(folder()), "exists and is a directory"));
   EXPECT_TRUE(says(message(folder() / ""), "names a directory"));
   EXPECT_TRUE(says(message(folder() / ".."), "names a directory"));
@@ -217,7 +221,18 @@ TEST_F(WriterTest, T143_DevicesPipesAndDirectoriesAreNotReplaced) {
   EXPECT_TRUE(says(message(folder() / "pipe" / "a.npy"), "Not a directory"));
   EXPECT_TRUE(says(message(folder() / std::string(300, 'a')), "too long"));
   EXPECT_TRUE(says(message((folder() / "a.npy").string() + std::string("\0.x", 3)), "zero byte"));
-  EXPECT_EQ(num_entries(), 3u);
+  EXPECT_EQ(num_entries(), 4u);
+}
+
+TEST_F(WriterTest, T143_ARenameThatFailsLeavesNothing) {
+  const auto write = [&] {
+    OutputFile output(folder() / "a.npy");
+    output.write("bytes");
+    std::filesystem::create_directory(folder() / "a.npy");  // comes between the check and the rename
+    output.commit();
+  };
+  EXPECT_TRUE(says(refusal(Code::file, write), "cannot be completed", "Is a directory"));
+  EXPECT_EQ(num_entries(), 1u);
 }
 
 // Root may write anywhere, so the directory is tried as another user.
