@@ -1,13 +1,13 @@
-// The small kernels around a forward kernel: fwd_prepare counts the query tiles of packed sequences before it, fwd_combine merges the
-// partial results of splits after it. Both sit next to it by programmatic dependent launch.
+// The small kernels around a forward kernel: fwd_prepare counts the query tiles of packed sequences before
+// it, fwd_combine merges the partial results of splits after it. Both sit next to it by programmatic
+// dependent launch.
 #pragma once
-#include "schedule.cuh"
-#include "softmax.cuh"
+#include "epilogue.cuh"
 
 namespace bolide::device {
 
-// One block of 1024 threads: tile_offsets[b] = query tiles before sequence b, for b = 0 .. batch + 1 (number batch is the rows behind
-// the last sequence), by prefix sums of 1024 sequences at a time.
+// One block of 1024 threads: tile_offsets[b] = query tiles before sequence b, for b = 0 .. batch + 1 (number
+// batch is the rows behind the last sequence), by prefix sums of 1024 sequences at a time.
 __global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ PrepareParams p) {
   __shared__ int warp_sums[32];
   __shared__ int before;
@@ -42,12 +42,14 @@ __global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ P
   }
 }
 
-// A warp a row. Splits that saw nothing are stepped over, so that merging with them changes no bit (contract C9).
+// A warp a row. Splits that saw nothing are stepped over, so that merging with them changes no bit (contract
+// C9).
 template <Element out_type>
 __global__ void __launch_bounds__(128) fwd_combine(const __grid_constant__ CombineParams p) {
   ptx::griddepcontrol_wait();
   const int lane = threadIdx.x % 32;
-  const i64 rows = static_cast<i64>(p.batch) * p.rows * p.heads, index = static_cast<i64>(blockIdx.x) * 4 + threadIdx.x / 32;
+  const i64 rows = static_cast<i64>(p.batch) * p.rows * p.heads,
+            index = static_cast<i64>(blockIdx.x) * 4 + threadIdx.x / 32;
   if (index >= rows) return;
   const int head = index % p.heads, row = index / p.heads % p.rows, batch = index / p.heads / p.rows;
 
@@ -62,24 +64,28 @@ __global__ void __launch_bounds__(128) fwd_combine(const __grid_constant__ Combi
 #pragma unroll
   for (int step = 16; step; step /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
   const float base = top == kNegInf ? 0.f : top;
-  for (int s = 0; s < p.num_splits; ++s) sum += expf(lses[s * lse_step] - base);  // in order, by every lane alike
+  for (int s = 0; s < p.num_splits; ++s)
+    sum += expf(lses[s * lse_step] - base);  // in order, by every lane alike
   float lse = sum == 0.f ? kNegInf : base + logf(sum), norm = sum == 0.f ? 0.f : 1.f / sum;
   if (__any_sync(~0u, nan)) lse = norm = __int_as_float(0x7fffffff);
-  if (p.sinks) norm *= join_sink(lse, p.sinks[head]);
+  const bool in_use = top != kOutOfUse;
+  if (!in_use) lse = kNegInf, norm = 0.f;
+  else if (p.sinks) norm *= join_sink(lse, p.sinks[head]);
 
   const float* parts = p.partial_out + index * p.head_dim_v;
   const i64 out = batch * p.out.batch_stride + row * p.out.row_stride + head * p.out.head_stride;
   for (int col = lane; col < p.head_dim_v; col += 32) {
     float x = 0.f;
     for (int s = 0; s < p.num_splits; ++s) {
-      const float weight = expf(lses[s * lse_step] - base);
-      if (weight != 0.f) x += weight * parts[s * out_step + col];
+      const float part = lses[s * lse_step];
+      if (part != kNegInf) x += expf(part - base) * parts[s * out_step + col];
     }
-    x *= norm;
+    x = in_use ? x * norm : 0.f;
     if constexpr (out_type == Element::f32) static_cast<float*>(p.out.data)[out + col] = x;
     else static_cast<u16*>(p.out.data)[out + col] = static_cast<u16>(Type16<out_type>::pack(x, 0.f));
   }
-  if (lane == 0) p.lse[batch * p.lse_batch_stride + head * p.lse_head_stride + row * p.lse_row_stride] = lse;
+  if (lane == 0 && p.lse)
+    p.lse[batch * p.lse_batch_stride + head * p.lse_head_stride + row * p.lse_row_stride] = lse;
 }
 
 }  // namespace bolide::device

@@ -1,28 +1,35 @@
-// The end of a work item: normalises O and writes it and the lse, straight from registers, since Q's buffer is already being
-// refilled. Every row the sequence has room for is written; rows out of use get 0 and -inf (contract C8, C11).
+// The end of a work item: normalises O and writes it and the lse, straight from registers, since Q's buffer
+// is already being refilled. Every row the sequence has room for is written; rows out of use get 0 and -inf
+// (contract C8, C11).
 #pragma once
 #include "schedule.cuh"
 #include "softmax.cuh"
 
 namespace bolide::device {
 
-// Where a row of the output starts. head: query head. Partial results of different splits lie out_split_stride apart.
+// The lse of a row out of use in partial results: no sink joins it.
+constexpr float kOutOfUse = kInf;
+
+// Where a row of the output starts. head: query head. Partial results of different splits lie
+// out_split_stride apart.
 template <class Out>
 BOLIDE_DEVICE Out* out_row(const FwdParams& p, const WorkItem& w, int row) {
   return static_cast<Out*>(p.out.data) + w.split * p.out_split_stride + w.q_batch * p.out.batch_stride +
          static_cast<i64>(w.q_row + row) * p.out.row_stride + w.head * p.out.head_stride;
 }
 
-// Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once where the row is aligned.
+// Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once
+// where the row is aligned.
 template <class T, int kCols>
-BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool live, bool write, int columns, int lane) {
+BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
+                               int lane) {
   const bool aligned = (reinterpret_cast<u64>(out) & 15) == 0;
 #pragma unroll
   for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
     u32 words[4] = {};
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      if (i + 4 * j < o.kSize) words[j] = live ? T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm) : 0;
+      if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
     transpose_quad(words, lane);
     const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
     if (!write || col >= columns) continue;
@@ -36,13 +43,14 @@ BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm
   }
 }
 template <int kCols>
-BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float norm, bool live, bool write, int columns, int lane) {
+BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
+                               int lane) {
   const bool aligned = (reinterpret_cast<u64>(out) & 7) == 0;
   if (!write) return;
 #pragma unroll
   for (int i = 2 * r; i < o.kSize; i += 4) {
     const int col = o.col_of(i, lane);
-    const float x = live ? o.x[i] * norm : 0.f, y = live ? o.x[i + 1] * norm : 0.f;
+    const float x = o.x[i] * norm, y = o.x[i + 1] * norm;
     if (aligned && col + 2 <= columns) *reinterpret_cast<float2*>(out + col) = {x, y};
     else {
       if (col < columns) out[col] = x;
@@ -53,7 +61,8 @@ BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float no
 
 // O counts the visible Infs and NaNs of V: adds infinities to what the pass before has written.
 template <FwdConfig c>
-BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o, int q_row, int lane) {
+BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
+                                  int q_row, int lane) {
   const float infinity = w.pass == Pass::positive ? kInf : kNegInf;
 #pragma unroll
   for (int i = 0; i < o.kSize; ++i) {
@@ -69,10 +78,11 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
   }
 }
 
-// Writes this thread's rows q_row and q_row + 8. True: a row whose sum is sound holds a NaN, which only V can have brought.
+// Writes this thread's rows q_row and q_row + 8. True: a row whose sum is sound holds a NaN, which only V can
+// have brought.
 template <FwdConfig c>
-BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o, OnlineSoftmax& softmax, float scale,
-                         int q_row, int lane) {
+BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_v>& o, OnlineSoftmax& softmax,
+                         float scale, int q_row, int lane) {
   bool suspicious = false;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -84,14 +94,20 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.hea
 #pragma unroll
     for (int i = 2 * r; i < o.kSize; i += 4) bad |= isnan(o.x[i]) || isnan(o.x[i + 1]);
     suspicious |= bad && live && norm == norm;
+    if (!live) {
+#pragma unroll
+      for (int i = 2 * r; i < o.kSize; i += 4) o.x[i] = o.x[i + 1] = 0.f;
+      norm = 0.f;
+    }
     if (p.sinks && p.num_splits == 1) norm *= join_sink(lse, p.sinks[w.head]);
     if constexpr (c.out_type == Element::f32)
-      store_row32(out_row<float>(p, w, row), o, r, norm, live, write, p.head_dim_v, lane);
-    else
-      store_row16<Type16<c.out_type>>(out_row<u16>(p, w, row), o, r, norm, live, write, p.head_dim_v, lane);
+      store_row32(out_row<float>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
+    else store_row16<Type16<c.out_type>>(out_row<u16>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
     if (p.lse && lane % 4 == 0 && write)
       p.lse[w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
-            static_cast<i64>(w.q_row + row) * p.lse_row_stride] = live ? lse : kNegInf;
+            static_cast<i64>(w.q_row + row) * p.lse_row_stride] = live                ? lse
+                                                                  : p.num_splits == 1 ? kNegInf
+                                                                                      : kOutOfUse;
   }
   return suspicious;
 }

@@ -2,22 +2,26 @@
 //
 //   warp 0                    schedules: finds work, sorts its key tiles into classes       (schedule.cuh)
 //   warp 1, or warps 1 to 3   load Q, K, V as far ahead as shared memory allows             (load.cuh)
+//   warp 2, with TMA          cleans tiles of V before they are handed on, where needed
 //   warpgroups 1, 2 (, 3)     each own 64 of the tile's query rows: S = Q K^T, softmax, O += P V
 //
 //            blocks of tile classes          K, V, Q; a tile's class travels with K
 //   schedule ----------------------> load ------------------------------------------> consume -> out, lse
-//      '---------------- work items: the sequence, its lengths ------------------------^  | "a NaN: once more"
+//      '---------------- work items: the sequence, its lengths ------------------------^  | "a NaN: once
+//      more"
 //      ^----------------------------------------------------------------------------------'
 //
-// A consumer's step over key tile t, tiles walked from the last to the first. A thread owns two rows of S, a and b:
+// A consumer's step over key tile t, tiles walked from the last to the first. A thread owns two rows of S, a
+// and b:
 //
 //   tensor cores | S_t = Q K_t^T | O += P_t+1 V_t+1         |                                   | S_t-1 = ...
 //   CUDA cores   |               | max a, exp a ..., max b  | ... exp a, exp b, scale O, pack P_t |
 //                                               wait for PV ^
 //
-// A warp gets a result from the exponential unit every eighth cycle, so all else (maxima, sums, scaling, packing) belongs
-// between two exponentials; that is why PV is waited for in the middle of the softmax and not after it. The other
-// warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the warpgroups take turns.
+// A warp gets a result from the exponential unit every eighth cycle, so all else (maxima, sums, scaling,
+// packing) belongs between two exponentials; that is why PV is waited for in the middle of the softmax and
+// not after it. The other warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the
+// warpgroups take turns.
 #pragma once
 #include "epilogue.cuh"
 #include "load.cuh"
@@ -35,39 +39,62 @@ struct Smem {
   WorkItem work[kWorkSlots];
   TileBlock<c.consumers()> blocks[kBlockSlots];
   u32 tile_info[c.k_stages];
+  u32 loader_at[4];  // by warp
   Ring<1> q_ring;
   Ring<c.k_stages> k_ring;
   Ring<c.v_stages> v_ring;
   Ring<kWorkSlots> work_ring;
   Ring<kBlockSlots> block_ring;
-  u64 held;  // TMA: completes when held_tile has landed
+  Ring<1> held_ring;  // TMA: full when held_tile has landed
   HeldTile held_tile;
 };
 
-// Applies scale, score and mask to this thread's part of S, in the contract's order (C2). kMasked: for tiles the schedule could
-// not call wholly visible.
+// Which of a row's columns in this thread's part of S a mask leaves visible, from column n on, a bit each: in
+// a loop that stays a loop, since unrolled gathers would all be in flight at once and take the registers.
+template <class Program, int kBits>
+BOLIDE_DEVICE u32 visible_bits(const typename Program::Params& program, Point at, int n) {
+  u32 bits = 0;
+  at.kv += 8 * (n / 2);
+#pragma unroll 2
+  for (int i = 0; i < kBits; ++i) {
+    bits |= static_cast<u32>(Program::mask(program, at)) << i;
+    at.kv += i % 2 ? 7 : 1;
+  }
+  return bits;
+}
+
+// Applies scale, score and mask to this thread's part of S, in the contract's order (C2). kMasked: for tiles
+// the schedule could not call wholly visible.
 template <FwdConfig c, class Program, bool kMasked>
-BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p, const typename Program::Params& program,
-                                 const WorkItem& w, int q_row, int tile, int lane) {
-  constexpr bool kScores = Program::kHasScore || c.scale_first;
+BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
+                                 const typename Program::Params& program, const WorkItem& w, int q_row,
+                                 int tile, int lane) {
+  constexpr bool kScores = Program::kHasScore || c.scale_first, kMask = kMasked && Program::kHasMask;
+  constexpr int kColumns = c.tile_kv / 4;  // a row's, in a thread
   if constexpr (!kMasked && !kScores) return;
   const int first_key = tile * c.tile_kv + s.col_of(0, lane), live = w.len_kv - first_key;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    Point at{w.batch, w.head, w.q_position + q_row + 8 * r, 0, w.len_q, w.len_kv};
+    Point at{w.batch, w.head, w.q_position + q_row + 8 * r, w.kv_position + first_key, w.len_q, w.len_kv};
+    u32 bits[2] = {};
+    if constexpr (kMask && c.rolled_mask) {
+      bits[0] = visible_bits < Program, kColumns < 32 ? kColumns : 32 > (program, at, 0);
+      if constexpr (kColumns > 32) bits[1] = visible_bits<Program, kColumns - 32>(program, at, 32);
+    }
 #pragma unroll
-    for (int i = 2 * r; i < s.kSize; i += 4)
-#pragma unroll
-      for (int j = i; j < i + 2; ++j) {
-        at.kv = w.kv_position + first_key + s.col_of(j, 0);
-        if constexpr (kScores) s.x[j] *= p.scale;
-        if constexpr (Program::kHasScore) s.x[j] = Program::score(program, s.x[j], at);
-        if constexpr (kMasked) {
-          bool visible = s.col_of(j, 0) < live;
-          if constexpr (Program::kHasMask) visible &= Program::mask(program, at);
-          s.x[j] = visible ? s.x[j] : kNegInf;
-        }
+    for (int n = 0; n < kColumns; ++n) {
+      float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
+      const int col = 8 * (n / 2) + n % 2;
+      at.kv = w.kv_position + first_key + col;
+      if constexpr (kScores) x *= p.scale;
+      if constexpr (Program::kHasScore) x = Program::score(program, x, at);
+      if constexpr (kMasked) {
+        bool visible = col < live;
+        if constexpr (kMask && c.rolled_mask) visible &= bits[n / 32] >> (n % 32) & 1;
+        else if constexpr (kMask) visible &= Program::mask(program, at);
+        x = visible ? x : kNegInf;
       }
+    }
   }
   if constexpr (kMasked)
     if (w.pass >= Pass::positive) {  // P is to say which keys are visible, and nothing else
@@ -83,7 +110,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   using T = Type16<c.type>;
   constexpr bool kScores = Program::kHasScore || c.scale_first;  // then scores come scaled
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
-  const auto q_tile = smem.q.ref(wg * 64);
+  const auto q_once = smem.q.ref(wg * 64);
+  auto q_tile = [&] {
+    return c.head_dim > 192 ? smem.q.ref(wg * 64) : q_once;
+  };  // 16 descriptors would not fit registers
   Cursor<1> q_at;
   Cursor<c.k_stages> k_at;
   Cursor<c.v_stages> v_at;
@@ -92,11 +122,22 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   Frag<c.head_dim_v> o;
   u32 probs[c.tile_kv / 16][4];
   float factor[2];
-  TileInfo at;  // of the next tile of K
+  TileInfo at;                // of the next tile of K
+  TileRef<c.tile_kv> k_tile;  // where it is: found well before its multiply needs it
+  TileClass seen;             // what this warpgroup's rows see of it
 
-  auto look = [&] {
-    smem.k_ring.wait_full(k_at);
-    at.word = __shfl_sync(~0u, smem.tile_info[k_at.slot()], 0);
+  // What the gathered producer's threads wrote becomes visible to wgmma by a fence on this side.
+  auto wait_full = [&](auto& ring, auto& cursor) {
+    ring.wait_full(cursor);
+    if constexpr (c.producer == Producer::gathered) ptx::fence_proxy_async();
+  };
+  // Waits for the next tile of K, if there is one. What is read about it stands outside the branch, so that
+  // the assembler can put other work between; without a next tile it is stale and nobody asks.
+  auto look = [&](bool more) {
+    if (more) wait_full(smem.k_ring, k_at);
+    at.word = smem.tile_info[k_at.slot()];
+    k_tile = smem.k[k_at.slot()].ref();
+    seen = at.of(wg);
   };
 
   for (;;) {
@@ -114,10 +155,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
 
     // On entry K_t is in shared memory, P_t+1 in probs, and nothing is in flight.
     auto step = [&]<bool kMasked>() {
-      const auto k_tile = smem.k[k_at.slot()].ref();
+      start_qk<T, c.head_dim>(s, q_tile(), k_tile);
       const auto v_tile = smem.v[v_at.slot()].ref();
-      start_qk<T, c.head_dim>(s, q_tile, k_tile);
-      smem.v_ring.wait_full(v_at);
+      wait_full(smem.v_ring, v_at);
       start_pv<T>(o, probs, v_tile);
       await<1>(s);
       smem.k_ring.release(k_at);
@@ -127,10 +167,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       softmax.exponentiate<0, 0, c.early_cols>(s);
       softmax.find_max<1>(s, factor[1]);
       pin(s);
-      // The next step's keys. They landed long ago, but a branch here keeps the assembler from moving the wait for PV,
-      // below, up to the top of the softmax.
+      // The next step's keys. They landed long ago, but a branch here keeps the assembler from moving the
+      // wait for PV, below, up to the top of the softmax.
       const bool more = !at.last();
-      if (more) look();
+      look(more);
       await<0>(o);
       smem.v_ring.release(v_at);
       softmax.exponentiate<0, c.early_cols, c.tile_kv>(s);
@@ -140,45 +180,51 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       return more;
     };
 
-    bool more = w.any_tiles;
+    bool more = w.any_tiles, started = false;
     if (more) {
-      smem.q_ring.wait_full(q_at);
-      look();
+      wait_full(smem.q_ring, q_at);
+      look(true);
     }
     while (more) {
-      if (at.of(wg) == TileClass::none) {  // only other warpgroups see it. A slot may only be released once it is full
+      if (seen ==
+          TileClass::none) {  // only other warpgroups see it. A slot may only be released once it is full
         smem.k_ring.release(k_at);
         smem.v_ring.wait_full(v_at);
         smem.v_ring.release(v_at);
         more = !at.last();
-        if (more) look();
-        else smem.q_ring.release(q_at);
+        look(more);
+        if (!more) smem.q_ring.release(q_at);
         continue;
       }
       // The first tile has no PV to overlap with.
-      start_qk<T, c.head_dim>(s, q_tile, smem.k[k_at.slot()].ref());
+      start_qk<T, c.head_dim>(s, q_tile(), k_tile);
       await<0>(s);
       smem.k_ring.release(k_at);
-      if (kScores || at.of(wg) == TileClass::some) apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
+      if (kScores || seen == TileClass::some)
+        apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
       softmax.find_max<0>(s, factor[0]);
       softmax.exponentiate<0, 0, c.tile_kv>(s);
       softmax.find_max<1>(s, factor[1]);
       softmax.exponentiate<1, 0, c.tile_kv>(s);
-      scale_rows(o, factor);
+      if (started) scale_rows(o, factor);
+      started = true;
       more = !at.last();
-      if (more) look();
+      look(more);
       pack<T>(probs, s);
 
-      // A loop for each class and not one with a test, so that the inner one, the long one, holds no masking code.
+      // A loop for each class and not one with a test, so that the inner one, the long one, holds no masking
+      // code.
       do {
 #pragma unroll 1
-        while (more && at.of(wg) == TileClass::all) more = step.template operator()<false>();
+        while (more && seen == TileClass::all) more = step.template operator()<false>();
 #pragma unroll 1
-        while (more && at.of(wg) == TileClass::some) more = step.template operator()<true>();
-      } while (more && at.of(wg) != TileClass::none);
+        while (more && seen == TileClass::some) more = step.template operator()<true>();
+      } while (more && seen != TileClass::none);
 
-      if (!more) smem.q_ring.release(q_at);  // the next tile's queries load under this one's last multiply and its epilogue
-      smem.v_ring.wait_full(v_at);
+      if (!more)
+        smem.q_ring.release(
+            q_at);  // the next tile's queries load under this one's last multiply and its epilogue
+      wait_full(smem.v_ring, v_at);
       start_pv<T>(o, probs, smem.v[v_at.slot()].ref());
       await<0>(o);
       smem.v_ring.release(v_at);
@@ -195,34 +241,27 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   }
 }
 
-// The same object by an address the compiler cannot relate to the original: it would compute what two roles share before they part,
-// and keep it in registers that neither has.
-template <class S>
-BOLIDE_DEVICE S& apart(S& smem) {
-  u32 address = ptx::smem_addr(&smem);
-  asm volatile("" : "+r"(address));
-  return *static_cast<S*>(__cvta_shared_to_generic(address));
-}
-
 template <FwdConfig c, class Program>
 __global__ void __launch_bounds__(c.threads(), 1)
     fwd_sm90(const __grid_constant__ FwdParams p, const __grid_constant__ typename Program::Params program) {
   static_assert(c.tile_q == 128 || c.tile_q == 192, "two or three consumer warpgroups");
-  static_assert(c.tile_kv % 16 == 0 && c.early_cols % 8 == 0 && c.early_cols <= c.tile_kv, "whole wgmma fragments");
-  static_assert(sizeof(Smem<c>) <= c.smem_bytes() && c.smem_bytes() <= kMaxSmemBytes, "the host's count of shared memory");
+  static_assert(c.tile_kv % 16 == 0 && c.early_cols % 8 == 0 && c.early_cols <= c.tile_kv,
+                "whole wgmma fragments");
+  static_assert(sizeof(Smem<c>) <= c.smem_bytes() && c.smem_bytes() <= kMaxSmemBytes,
+                "the host's count of shared memory");
   using Loader = Select<c.producer == Producer::tma, TmaLoader<c, Smem<c>>, GatheredLoader<c, Smem<c>>>;
   extern __shared__ __align__(1024) char smem_bytes[];
   auto& smem = *reinterpret_cast<Smem<c>*>(smem_bytes);
 
   if (threadIdx.x == 0) {
-    constexpr int kWarps = 4 * c.consumers();                                  // one arrival per consumer warp frees a slot
-    constexpr int kFill = c.producer == Producer::tma ? 1 : Loader::kWarps;
+    constexpr int kWarps = 4 * c.consumers();  // one arrival per consumer warp frees a slot
+    constexpr int kFill = Loader::kArrivals;
     smem.q_ring.init(kFill, kWarps);
     smem.k_ring.init(kFill, kWarps);
     smem.v_ring.init(kFill, kWarps);
     smem.work_ring.init(1, kWarps + Loader::kWarps);
     smem.block_ring.init(1, Loader::kWarps);
-    ptx::mbarrier_init(smem.held, 1);
+    smem.held_ring.init(1, 1);
     for (WorkItem& w : smem.work) w.suspicious = 0, w.pass = Pass::fast;
     ptx::fence_mbarrier_init();
   }
@@ -230,11 +269,10 @@ __global__ void __launch_bounds__(c.threads(), 1)
 
   if (threadIdx.x < 128) {
     ptx::setmaxnreg_dec<c.producer_registers>();
-    if (threadIdx.x >= 32) {
-      if (threadIdx.x < 32 * (1 + Loader::kWarps)) produce<c, Loader>(smem, p);
-    } else {
-      schedule<c, Program>(smem, p, program);
-    }
+    const int warp = threadIdx.x / 32;
+    if (warp == 0) schedule<c, Program>(smem, p, program);
+    else if (warp <= Loader::kWarps) produce<c, Loader>(smem, p);
+    else if (c.producer == Producer::tma && warp == 2) clean<c>(smem);
   } else {
     ptx::setmaxnreg_inc<c.consumer_registers()>();
     consume<c, Program>(smem, p, program);

@@ -1,15 +1,17 @@
-// The loading warps: they follow the scheduling warp's items and key tiles, and fill the rings of Q, K and V ahead of the consumers.
-// TmaLoader is one warp that commands the copy engine; GatheredLoader is three that copy any layout with cp.async.
+// The loading warps: they follow the scheduling warp's items and key tiles, and fill the rings of Q, K and V
+// ahead of the consumers. TmaLoader is one warp that commands the copy engine, with another that cleans tiles
+// of V which hold what must not be seen; GatheredLoader is three warps that copy any layout with cp.async.
 #pragma once
 #include "schedule.cuh"
 #include "tile.cuh"
 
 namespace bolide::device {
 
-// Which page holds a row of the sequence, and where in it. Entries beyond the used rows are never asked for.
-BOLIDE_DEVICE int page_of(const FwdParams& p, const WorkItem& w, int row) {
-  const int entry = clamp(static_cast<i64>(w.page_base) + row / p.pages.size, 0, p.pages.num_indices - 1);
-  return clamp(ptx::ldg(p.pages.indices + entry), 0, p.pages.count - 1);
+// A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
+BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
+  return clamp(
+      ptx::ldg(p.pages.indices + clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1)), 0,
+      p.pages.count - 1);
 }
 
 // What V's Infs and NaNs become in a pass that computes an item again.
@@ -21,7 +23,9 @@ BOLIDE_DEVICE u32 scrub_word(u32 word, Pass pass) {
     const u32 x = word >> shift & 0xffff, magnitude = x & 0x7fff;
     u32 y = 0;
     if (pass == Pass::finite) y = magnitude >= T::kExponent ? 0 : x;
-    else if (magnitude > T::kExponent || (magnitude == T::kExponent && (x >> 15 != 0) == (pass == Pass::negative))) y = T::kOne;
+    else if (magnitude > T::kExponent ||
+             (magnitude == T::kExponent && (x >> 15 != 0) == (pass == Pass::negative)))
+      y = T::kOne;
     result |= y << shift;
   }
   return result;
@@ -29,160 +33,184 @@ BOLIDE_DEVICE u32 scrub_word(u32 word, Pass pass) {
 template <class T>
 BOLIDE_DEVICE void scrub_chunk(u32 address, Pass pass) {
   uint4 x = ptx::ld_shared(address);
-  x.x = scrub_word<T>(x.x, pass), x.y = scrub_word<T>(x.y, pass), x.z = scrub_word<T>(x.z, pass), x.w = scrub_word<T>(x.w, pass);
+  x.x = scrub_word<T>(x.x, pass), x.y = scrub_word<T>(x.y, pass), x.z = scrub_word<T>(x.z, pass),
+  x.w = scrub_word<T>(x.w, pass);
   ptx::st_shared(address, x);
 }
 
-// A tile of V that is not handed on before its rows are clean: all lanes of the loading warp write it alike.
+// ---- the copy engine --------------------------------------------------------------------------
+
+// A tile of V on its way to the cleaning warp.
 struct HeldTile {
-  int slot, live_rows;
+  int slot;       // of V's ring; negative: the launch is over
+  int live_rows;  // the others become zero
   Pass pass;
 };
 
-// ---- the copy engine --------------------------------------------------------------------------
-
-// Rows dead by length hold whatever lies in memory behind the sequence, or an older tile. S does not mind, since its mask
-// replaces them; O would, as 0 * NaN is NaN. So a tile of V with dead rows lands on a barrier of its own, and is
-// handed on when they are zero: at the latest before this warp waits for anything else.
+// Rows dead by length hold whatever lies in memory behind the sequence, or an older tile. S does not mind,
+// since its mask replaces them; O would, as 0 * NaN is NaN. So a tile of V with dead rows lands on a barrier
+// of its own, and the cleaning warp hands it on when they are zero.
 template <FwdConfig c, class Smem>
-struct TmaLoader {
-  static constexpr int kWarps = 1;
-  using T = Type16<c.type>;
-  Smem& smem;
-  const FwdParams& p;
-  Cursor<1> q_at{1};
-  Cursor<c.k_stages> k_at{1};
-  Cursor<c.v_stages> v_at{1};
-  u32 held = 0;  // 2: smem.held_tile still has to be cleaned; 1: the next parity of its barrier
-
-  BOLIDE_DEVICE void deliver() {
-    if (!(held & 2)) return;
-    const int held_slot = smem.held_tile.slot, held_rows = smem.held_tile.live_rows;
-    const Pass held_pass = smem.held_tile.pass;
-    wait(smem.held, held & 1);
-    held = (held & 1) ^ 1;
-    const auto& v = smem.v[held_slot];
-    constexpr int kChunks = Smem::VTile::kChunks;
+BOLIDE_DEVICE void clean(Smem& smem) {
+  constexpr int kChunks = Smem::VTile::kChunks;
+  Cursor<1> at;
+  for (;;) {
+    smem.held_ring.wait_full(at);
+    const HeldTile held = smem.held_tile;
+    if (held.slot < 0) return;
+    const auto& v = smem.v[held.slot];
 #pragma unroll 1
-    for (int i = threadIdx.x % 32 + (held_pass == Pass::fast ? held_rows * kChunks : 0); i < c.tile_kv * kChunks; i += 32) {
+    for (int i = threadIdx.x % 32 + (held.pass == Pass::fast ? held.live_rows * kChunks : 0);
+         i < c.tile_kv * kChunks; i += 32) {
       const u32 address = v.chunk(i / kChunks, i % kChunks);
-      if (i / kChunks >= held_rows) ptx::st_shared(address, {0, 0, 0, 0});
-      else scrub_chunk<T>(address, held_pass);
+      if (i / kChunks >= held.live_rows) ptx::st_shared(address, {0, 0, 0, 0});
+      else scrub_chunk<Type16<c.type>>(address, held.pass);
     }
     ptx::fence_proxy_async();
     __syncwarp();
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(smem.v_ring.full[held_slot]);
+    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(smem.v_ring.full[held.slot]);
+    smem.held_ring.release(at);
   }
-  template <class R, class At>
-  BOLIDE_DEVICE void wait_empty(R& ring, const At& at) {
-    if (!__all_sync(~0u, ring.is_empty(at))) deliver(), ring.wait_empty(at);
-  }
-  template <class R, class At>
-  BOLIDE_DEVICE void wait_full(R& ring, const At& at) {
-    if (!__all_sync(~0u, ring.is_full(at))) deliver(), ring.wait_full(at);
-  }
+}
+
+template <FwdConfig c, class Smem>
+struct TmaLoader {
+  static constexpr int kWarps = 1, kArrivals = 1;
+  Smem& smem;
+  const FwdParams& p;
+  Cursor<c.k_stages> k_at{1};
+  Cursor<c.v_stages> v_at{1};
+  u32 parities = 3;  // of the rings with one slot: Q's (1) and the held tile's (2). Registers are few here
 
   BOLIDE_DEVICE void load_q(const WorkItem& w) {
-    wait_empty(smem.q_ring, q_at);
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect_tx(smem.q_ring.full[0], smem.q.kPanels * smem.q.kPanelBytes);
-    __syncwarp();
-    const int panel = threadIdx.x % 32;
-    if (panel < smem.q.kPanels)
-      ptx::tma_load_4d(ptx::smem_addr(smem.q.data) + panel * smem.q.kPanelBytes, &p.q_map, smem.q_ring.full[0], panel * 64,
-                       w.q_row + w.q_begin, w.head, w.q_batch);
-    q_at.next();
+    const int row = w.q_row + w.q_begin, head = w.head, batch = w.q_batch;
+    smem.q_ring.wait_empty({parities & 1});
+    load_panels(smem.q, &p.q_map, smem.q_ring.full[0], row, head, batch);
+    parities ^= 1;
   }
-  // A lane a box: 64 columns of kv_box_rows rows.
+  // A tile in one box a panel, by one lane. Slots are freed just in time: nothing but this stands between
+  // that and the next load.
   template <class Tile>
-  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first, int rows) {
+  BOLIDE_DEVICE void load_panels(const Tile& dst, const TensorMap* map, u64& bar, int row, int head,
+                                 int batch) {
+    if (threadIdx.x % 32 == 0) {
+      ptx::mbarrier_arrive_expect_tx(bar, Tile::kPanels * Tile::kPanelBytes);
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel)
+        ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes, map, bar, panel * 64, row,
+                         head, batch);
+    }
+    __syncwarp();
+  }
+  // The tile's pages, or parts of them: a lane a box of 64 columns and kv_box_rows rows.
+  template <class Tile>
+  BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
+                                int rows) {
     const int box_rows = p.kv_box_rows, boxes = ceil_div(rows, box_rows) * Tile::kPanels;
     if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect_tx(bar, boxes * box_rows * 128);
     __syncwarp();
 #pragma unroll 1
     for (int i = threadIdx.x % 32; i < boxes; i += 32) {
-      const int panel = i % Tile::kPanels, box_row = i / Tile::kPanels * box_rows;
-      int row = w.kv_row + first + box_row, batch = w.kv_batch;
-      if (p.pages.indices) batch = page_of(p, w, row), row %= p.pages.size;
-      ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + box_row * 128, map, bar, panel * 64, row, w.kv_head,
-                       batch);
+      const int panel = i % Tile::kPanels, box_row = i / Tile::kPanels * box_rows,
+                row = w.kv_row + first + box_row;
+      ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + box_row * 128, map, bar,
+                       panel * 64, row % p.pages.size, w.kv_head, page_at(p, w, row / p.pages.size));
     }
   }
+  template <class Tile>
+  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
+                               int rows) {
+    if (p.pages.indices) load_pages(dst, map, bar, w, first, rows);
+    else load_panels(dst, map, bar, w.kv_row + first, w.kv_head, w.kv_batch);
+  }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {
-    wait_empty(smem.k_ring, k_at);
+    const int first = info.tile() * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
+    smem.k_ring.wait_empty(k_at);
     if (threadIdx.x % 32 == 0) smem.tile_info[k_at.slot()] = info.word;
-    const int first = info.tile() * c.tile_kv;
-    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, first, min(c.tile_kv, w.len_kv - first));
+    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, first, rows);
     k_at.next();
   }
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
-    wait_empty(smem.v_ring, v_at);
     const int first = tile * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
-    const bool hold = rows < c.tile_kv || w.pass != Pass::fast;
+    const bool hold = (rows < c.tile_kv && !w.clipped) || w.pass != Pass::fast;
+    smem.v_ring.wait_empty(v_at);
     if (hold) {
-      deliver();
-      held |= 2;
-      smem.held_tile = {v_at.slot(), rows, w.pass};
+      smem.held_ring.wait_empty({parities >> 1});
+      if (threadIdx.x % 32 == 0) smem.held_tile = {v_at.slot(), rows, w.pass};
+      parities ^= 2;
     }
-    load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held : smem.v_ring.full[v_at.slot()], w, first, rows);
+    load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,
+              first, rows);
     v_at.next();
+  }
+  BOLIDE_DEVICE void finish() {
+    smem.held_ring.wait_empty({parities >> 1});
+    if (threadIdx.x % 32 == 0) smem.held_tile.slot = -1;
+    Cursor<1> last;
+    smem.held_ring.fill(last);
   }
 };
 
 // ---- threads ----------------------------------------------------------------------------------
 
-// Copies of c.copy_bytes, with zeros for dead rows and for columns beyond the head dim: bytes between rows are never read. A tile is
-// handed on when the next one's copies are under way, or before a wait.
+// Copies of c.copy_bytes, with zeros for dead rows and for columns beyond the head dim: bytes between rows
+// are never read. The copies arrive on the tile's barrier themselves when they land, so that nobody waits for
+// them here.
 template <FwdConfig c, class Smem>
 struct GatheredLoader {
   static constexpr int kWarps = 3, kThreads = 32 * kWarps;
+  static constexpr int kArrivals = kThreads + 1;  // each thread's copies, and the word of who wrote tile_info
+  static constexpr int kUnroll = c.copy_bytes == 16 ? 2 : 1;
   using T = Type16<c.type>;
   Smem& smem;
   const FwdParams& p;
   Cursor<1> q_at{1};
   Cursor<c.k_stages> k_at{1};
   Cursor<c.v_stages> v_at{1};
-  u32 held = 0;        // the address of the barrier of the tile whose copies are under way
-  u32 held_again = 0;  // a tile of V to be scrubbed: its slot * 4 + pass
 
   BOLIDE_DEVICE static int thread() { return threadIdx.x - 32; }
-  template <int kPending>
-  BOLIDE_DEVICE void hand_on() {
-    if (!held) return;
-    ptx::cp_async_wait<kPending>();
-    if (held_again) {
-      const auto& v = smem.v[held_again / 4];
-      constexpr int kChunks = Smem::VTile::kChunks;
-#pragma unroll 1
-      for (int i = thread(); i < c.tile_kv * kChunks; i += kThreads)
-        scrub_chunk<T>(v.chunk(i / kChunks, i % kChunks), static_cast<Pass>(held_again % 4));
-    }
-    ptx::fence_proxy_async();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(held);
-    held = 0;
-  }
-  BOLIDE_DEVICE void deliver() { hand_on<0>(); }
-  template <class R, class At>
-  BOLIDE_DEVICE void wait_empty(R& ring, const At& at) {
-    if (!__all_sync(~0u, ring.is_empty(at))) deliver(), ring.wait_empty(at);
-  }
-  template <class R, class At>
-  BOLIDE_DEVICE void wait_full(R& ring, const At& at) {
-    if (!__all_sync(~0u, ring.is_full(at))) deliver(), ring.wait_full(at);
-  }
+  BOLIDE_DEVICE void finish() {}
 
-  // Copies `live` rows; row_at(i) is where row i starts.
+  // Calls visit(row, chunk, address) for this thread's chunks of a tile. A warp takes every third block of
+  // eight rows, a lane one of eight columns of 16 bytes in two of its rows: where they lie differs from block
+  // to block by a constant.
+  template <class Tile, class Visit>
+  BOLIDE_DEVICE static void each_chunk(const Tile& tile, Visit visit) {
+    int thread = threadIdx.x - 32;
+    asm volatile("" : "+r"(thread));  // what follows is not kept in registers from tile to tile
+    const int column = thread % 8, first = thread / 32 * 8 + thread % 32 / 8;
+    u32 address = tile.chunk(first, column);
+#pragma unroll kUnroll
+    for (int row = first; row < Tile::kRows; row += 8 * kWarps, address += 1024 * kWarps)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        visit(row + 4 * half, column, (address + 512 * half) ^ (64 * half));
+  }
+  // Copies a tile's first `live` rows; row_at(i) is where row i starts.
   template <class Tile, class RowAt>
-  BOLIDE_DEVICE void gather(const Tile& dst, int live, int columns, RowAt row_at, u64& bar, u32 again) {
-    constexpr int kChunks = Tile::kChunks;
-#pragma unroll 1
-    for (int i = thread(); i < Tile::kRows * kChunks; i += kThreads) {
-      const int row = i / kChunks, chunk = i % kChunks, bytes = row < live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
-      copy_chunk(dst.chunk(row, chunk), bytes ? row_at(row) + 8 * chunk : static_cast<const u16*>(p.k.data), bytes);
+  BOLIDE_DEVICE void gather(const Tile& dst, int live, int columns, RowAt row_at, u64& bar, Pass pass) {
+    each_chunk(dst, [&](int row, int column, u32 address) {
+      const bool is_live = row < live;
+      const u16* from = is_live ? row_at(row) : static_cast<const u16*>(p.k.data);
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel) {
+        const int chunk = 8 * panel + column, bytes = is_live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
+        if (chunk < Tile::kChunks)
+          copy_chunk(address + panel * Tile::kPanelBytes, from + (bytes ? 8 * chunk : 0), bytes);
+      }
+    });
+    if (c.copy_bytes >= 4 && pass == Pass::fast) {
+      ptx::cp_async_mbarrier_arrive_noinc(bar);
+    } else {
+      ptx::cp_async_wait_all();
+      if (pass != Pass::fast)
+        each_chunk(dst, [&](int, int column, u32 address) {
+          for (int panel = 0; panel < Tile::kPanels && 8 * panel + column < Tile::kChunks; ++panel)
+            scrub_chunk<T>(address + panel * Tile::kPanelBytes, pass);
+        });
+      ptx::mbarrier_arrive(bar);
     }
-    ptx::cp_async_commit();
-    hand_on<1>();
-    held = ptx::smem_addr(&bar), held_again = again;
+    if (thread() == 0) ptx::mbarrier_arrive(bar);
   }
   BOLIDE_DEVICE static void copy_chunk(u32 dst, const u16* src, int bytes) {
     if constexpr (c.copy_bytes >= 4) {
@@ -200,47 +228,63 @@ struct GatheredLoader {
     }
   }
   BOLIDE_DEVICE void load_q(const WorkItem& w) {
-    wait_empty(smem.q_ring, q_at);
-    const u16* base = static_cast<const u16*>(p.q.data) + w.q_batch * p.q.batch_stride + w.head * p.q.head_stride;
-    const int first = w.q_row + w.q_begin;
-    gather(smem.q, w.len_q - w.q_begin, p.head_dim, [&](int row) { return base + (first + row) * p.q.row_stride; },
-           smem.q_ring.full[0], 0);
+    smem.q_ring.wait_empty(q_at);
+    const u16* base = static_cast<const u16*>(p.q.data) + w.q_batch * p.q.batch_stride +
+                      w.head * p.q.head_stride + static_cast<i64>(w.q_row + w.q_begin) * p.q.row_stride;
+    gather(
+        smem.q, w.len_q - w.q_begin, p.head_dim, [&](int row) { return base + row * p.q.row_stride; },
+        smem.q_ring.full[0], Pass::fast);
     q_at.next();
   }
   template <class Tile>
-  BOLIDE_DEVICE void gather_keys(const Tile& dst, const View& view, int columns, const WorkItem& w, int first, u64& bar, u32 again) {
+  BOLIDE_DEVICE void gather_keys(const Tile& dst, const View& view, int columns, const WorkItem& w, int first,
+                                 u64& bar, Pass pass) {
     const u16* base = static_cast<const u16*>(view.data) + w.kv_head * view.head_stride;
     const int begin = w.kv_row + first;
-    gather(dst, w.len_kv - first, columns, [&](int row) {
-      int r = begin + row, batch = w.kv_batch;
-      if (p.pages.indices) batch = page_of(p, w, r), r %= p.pages.size;
-      return base + batch * view.batch_stride + r * view.row_stride;
-    }, bar, again);
+    if (p.pages.indices) {
+      const u32 size = p.pages.size;
+      gather(
+          dst, w.len_kv - first, columns,
+          [&](int row) {
+            const u32 r = begin + row;
+            return base + page_at(p, w, r / size) * view.batch_stride + r % size * view.row_stride;
+          },
+          bar, pass);
+    } else {
+      base += w.kv_batch * view.batch_stride + begin * view.row_stride;
+      gather(
+          dst, w.len_kv - first, columns, [&](int row) { return base + row * view.row_stride; }, bar, pass);
+    }
   }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {
-    wait_empty(smem.k_ring, k_at);
+    smem.k_ring.wait_empty(k_at);
     if (thread() == 0) smem.tile_info[k_at.slot()] = info.word;
-    gather_keys(smem.k[k_at.slot()], p.k, p.head_dim, w, info.tile() * c.tile_kv, smem.k_ring.full[k_at.slot()], 0);
+    gather_keys(smem.k[k_at.slot()], p.k, p.head_dim, w, info.tile() * c.tile_kv,
+                smem.k_ring.full[k_at.slot()], Pass::fast);
     k_at.next();
   }
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
-    wait_empty(smem.v_ring, v_at);
+    smem.v_ring.wait_empty(v_at);
     gather_keys(smem.v[v_at.slot()], p.v, p.head_dim_v, w, tile * c.tile_kv, smem.v_ring.full[v_at.slot()],
-                w.pass == Pass::fast ? 0 : v_at.slot() * 4 + static_cast<u32>(w.pass));
+                w.pass);
     v_at.next();
   }
 };
 
 // ---- either -----------------------------------------------------------------------------------
 
-// K runs one tile ahead of V, as the consumers read them. Q comes after the first K, whose slot is free earlier.
+// K runs one tile ahead of V, as the consumers read them. Q comes after the first K, whose slot is free
+// earlier.
 template <FwdConfig c, class Loader, class Smem>
 BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
   Loader loader{smem, p};
-  Cursor<Smem::kWorkSlots> work_at;
   Cursor<Smem::kBlockSlots> block_at;
+  u32& work_word =
+      smem.loader_at[threadIdx.x / 32];  // the cursor of items: used rarely, and registers are few here
+  work_word = 0;
   for (;;) {
-    loader.wait_full(smem.work_ring, work_at);
+    Cursor<Smem::kWorkSlots> work_at{work_word};
+    smem.work_ring.wait_full(work_at);
     const WorkItem& w = smem.work[work_at.slot()];
     if (w.index == Smem::kNoMoreWork) break;
     u32 left = 0;  // tiles of the block under way
@@ -249,7 +293,7 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
       const int loaded = previous;
       previous = -1;
       if (more) {
-        if (!left) loader.wait_full(smem.block_ring, block_at);
+        if (!left) smem.block_ring.wait_full(block_at);
         const auto& block = smem.blocks[block_at.slot()];
         if (!left) left = block.visible;
         const int bit = __ffs(left) - 1;
@@ -260,7 +304,8 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
 #pragma unroll
         for (int g = 0; g < c.consumers(); ++g) {
           const u32 some = block.some[g] >> bit & 1, all = block.all[g] >> bit & 1;
-          info.word |= (some * static_cast<u32>(TileClass::some) + all * static_cast<u32>(TileClass::all)) << (1 + 2 * g);
+          info.word |= (some * static_cast<u32>(TileClass::some) + all * static_cast<u32>(TileClass::all))
+                       << (1 + 2 * g);
         }
         __syncwarp();
         if (!left) smem.block_ring.release(block_at);
@@ -270,10 +315,12 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
       else loader.load_v(w, loaded);
     }
     __syncwarp();
-    asm volatile("" : "+r"(work_at.word));  // no register holds the slot's address all along
+    work_at.word = work_word;
+    __syncwarp();
     smem.work_ring.release(work_at);
+    work_word = work_at.word;
   }
-  loader.deliver();
+  loader.finish();
 }
 
 }  // namespace bolide::device

@@ -14,32 +14,21 @@ BOLIDE_DEVICE void mbarrier_init(u64& bar, u32 arrivals) {
 BOLIDE_DEVICE void mbarrier_arrive(u64& bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_addr(&bar)) : "memory");
 }
-BOLIDE_DEVICE void mbarrier_arrive(u32 bar_address) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar_address) : "memory");
-}
 BOLIDE_DEVICE void mbarrier_arrive_expect_tx(u64& bar, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_addr(&bar)), "r"(bytes)
                : "memory");
 }
 BOLIDE_DEVICE bool mbarrier_try_wait_parity(u64& bar, u32 parity) {
   u32 done;
-  asm volatile(
-      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-      : "=r"(done)
-      : "r"(smem_addr(&bar)), "r"(parity)
-      : "memory");
+  asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(smem_addr(&bar)), "r"(parity)
+               : "memory");
   return done;
 }
-BOLIDE_DEVICE bool mbarrier_test_wait_parity(u64& bar, u32 parity) {
-  u32 done;
-  asm volatile(
-      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-      : "=r"(done)
-      : "r"(smem_addr(&bar)), "r"(parity)
-      : "memory");
-  return done;
+BOLIDE_DEVICE void fence_mbarrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
-BOLIDE_DEVICE void fence_mbarrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
 // ---- copies to shared memory --------------------------------------------------------------
 BOLIDE_DEVICE void tma_load_4d(u32 dst, const void* map, u64& bar, int c0, int c1, int c2, int c3) {
@@ -63,9 +52,11 @@ BOLIDE_DEVICE void cp_async(u32 dst, const void* src, u32 source_bytes) {
                  "r"(source_bytes)
                  : "memory");
 }
-BOLIDE_DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kPending>
-BOLIDE_DEVICE void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory"); }
+BOLIDE_DEVICE void cp_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// Arrives on bar, as one of its expected arrivals, when this thread's copies so far have landed.
+BOLIDE_DEVICE void cp_async_mbarrier_arrive_noinc(u64& bar) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(smem_addr(&bar)) : "memory");
+}
 BOLIDE_DEVICE void st_shared(u32 dst, uint4 x) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
                : "memory");
@@ -102,7 +93,9 @@ BOLIDE_DEVICE void griddepcontrol_launch_dependents() {
 BOLIDE_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 BOLIDE_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int kPending>
-BOLIDE_DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory"); }
+BOLIDE_DEVICE void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
 
 // The number of CTAs, read when asked for: the compiler would keep gridDim.x in a register all along.
 BOLIDE_DEVICE int nctaid_x() {
@@ -113,9 +106,13 @@ BOLIDE_DEVICE int nctaid_x() {
 
 // ---- registers, conversions ---------------------------------------------------------------
 template <int kRegisters>
-BOLIDE_DEVICE void setmaxnreg_inc() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters)); }
+BOLIDE_DEVICE void setmaxnreg_inc() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
 template <int kRegisters>
-BOLIDE_DEVICE void setmaxnreg_dec() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters)); }
+BOLIDE_DEVICE void setmaxnreg_dec() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
 BOLIDE_DEVICE float ex2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

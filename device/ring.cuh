@@ -4,7 +4,8 @@
 
 namespace bolide::device {
 
-// A position in a ring: slot and parity, in one register. The parity flips each time round; a producer starts at {1}, one lap ahead.
+// A position in a ring: slot and parity, in one register. The parity flips each time round; a producer starts
+// at {1}, one lap ahead.
 template <int kStages>
 struct Cursor {
   u32 word = 0;  // slot * 2 + parity
@@ -33,12 +34,6 @@ struct Ring {
   }
   BOLIDE_DEVICE void wait_full(const Cursor<kStages>& at) { wait(full[at.slot()], at.parity()); }
   BOLIDE_DEVICE void wait_empty(const Cursor<kStages>& at) { wait(empty[at.slot()], at.parity()); }
-  BOLIDE_DEVICE bool is_empty(const Cursor<kStages>& at) {
-    return ptx::mbarrier_test_wait_parity(empty[at.slot()], at.parity());
-  }
-  BOLIDE_DEVICE bool is_full(const Cursor<kStages>& at) {
-    return ptx::mbarrier_test_wait_parity(full[at.slot()], at.parity());
-  }
   // This warp has filled its part of the slot, by ordinary writes of any of its lanes.
   BOLIDE_DEVICE void fill(Cursor<kStages>& at) {
     __syncwarp();

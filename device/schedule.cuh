@@ -1,6 +1,6 @@
-// What to do, in which order, decided on the device: one warp of every CTA turns numbers of work items into sequences, rows and
-// lengths, sorts the key tiles of each item into invisible, partly and wholly visible ones, 32 at a time, and hands both out through
-// small rings. Nobody else reads a length.
+// What to do, in which order, decided on the device: one warp of every CTA turns numbers of work items into
+// sequences, rows and lengths, sorts the key tiles of each item into invisible, partly and wholly visible
+// ones, 32 at a time, and hands both out through small rings. Nobody else reads a length.
 #pragma once
 #include "program.cuh"
 #include "ring.cuh"
@@ -11,8 +11,9 @@ namespace bolide::device {
 BOLIDE_DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 BOLIDE_DEVICE int clamp(i64 x, int lo, int hi) { return static_cast<int>(x < lo ? lo : x > hi ? hi : x); }
 
-// How an item is computed. A NaN cannot leave an accumulator once it is in, so an item whose output shows one is done again, in
-// the same order and with the same bits: the values first, then what visible Infs and NaNs of V add to them (contract C12, C13).
+// How an item is computed. A NaN cannot leave an accumulator once it is in, so an item whose output shows one
+// is done again, in the same order and with the same bits: the values first, then what visible Infs and NaNs
+// of V add to them (contract C12, C13).
 enum class Pass : int {
   fast,
   finite,    // every Inf or NaN of V counts as 0
@@ -22,22 +23,24 @@ enum class Pass : int {
 
 // A tile of queries of one head, and everything about their sequence.
 struct alignas(16) WorkItem {
-  int index;                // in the launch's order; negative: no more work
+  int index;  // in the launch's order; negative: no more work
   Pass pass;
-  int suspicious;           // a consumer's report: the output holds NaN
-  int any_tiles;            // some key is visible to some row
+  int suspicious;  // a consumer's report: the output holds NaN
+  int any_tiles;   // some key is visible to some row
+  int clipped;     // the keys end where the tensor does: the copy engine fills up with zeros
   int batch, head, kv_head, split;
-  int q_begin;              // the tile's first row, in its sequence
-  int rows_q;               // rows of the sequence: all are written
-  int len_q, len_kv;        // rows in use
+  int q_begin;                  // the tile's first row, in its sequence
+  int rows_q;                   // rows of the sequence: all are written
+  int len_q, len_kv;            // rows in use
   int q_position, kv_position;  // of row 0 and key 0 (contract C3)
-  int q_batch, q_row;       // where row 0 is
-  int kv_batch, kv_row;     // where key 0 is, leftpad included
-  int page_base;            // paged: the sequence's first entry in Pages::indices
-  int tiles_begin, tiles_end;  // this split's key tiles
+  int q_batch, q_row;           // where row 0 is
+  int kv_batch, kv_row;         // where key 0 is, leftpad included
+  int page_base;                // paged: the sequence's first entry in Pages::indices
+  int tiles_begin, tiles_end;   // this split's key tiles
 };
 
-// Up to 32 consecutive key tiles of an item. Bit i is tile first - i: tiles are walked from the last to the first.
+// Up to 32 consecutive key tiles of an item. Bit i is tile first - i: tiles are walked from the last to the
+// first.
 template <int kWarpgroups>
 struct alignas(16) TileBlock {
   int first;
@@ -51,15 +54,20 @@ struct TileInfo {
   u32 word;
   BOLIDE_DEVICE int tile() const { return static_cast<int>(word >> 7); }
   BOLIDE_DEVICE bool last() const { return word & 1; }
-  BOLIDE_DEVICE TileClass of(int warpgroup) const { return static_cast<TileClass>(word >> (1 + 2 * warpgroup) & 3); }
+  BOLIDE_DEVICE TileClass of(int warpgroup) const {
+    return static_cast<TileClass>(word >> (1 + 2 * warpgroup) & 3);
+  }
 };
 
 // ---- sequences --------------------------------------------------------------------------------
 
 // Rows [begin, begin + rows) of packed sequence b. "Sequence" number batch is what lies behind the last.
-struct Span { int begin, rows; };
+struct Span {
+  int begin, rows;
+};
 BOLIDE_DEVICE int cumulative_at(const Lengths& l, int b) {
-  const i64 x = l.cumulative_is_64 ? static_cast<const i64*>(l.cumulative)[b] : static_cast<const int*>(l.cumulative)[b];
+  const i64 x = l.cumulative_is_64 ? static_cast<const i64*>(l.cumulative)[b]
+                                   : static_cast<const int*>(l.cumulative)[b];
   return clamp(x, 0, l.rows);
 }
 BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
@@ -76,7 +84,8 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
     kv_batch = 0, kv_row = span.begin, rows = span.rows;
   } else if (p.pages.indptr) {
     page_base = clamp(p.pages.indptr[source], 0, p.pages.num_indices);
-    const int n = min(clamp(p.pages.indptr[source + 1], page_base, p.pages.num_indices) - page_base, p.pages.max_pages);
+    const int n =
+        min(clamp(p.pages.indptr[source + 1], page_base, p.pages.num_indices) - page_base, p.pages.max_pages);
     rows = n * p.pages.size;
     if (p.pages.last_rows && n > 0) rows += clamp(p.pages.last_rows[source], 0, p.pages.size) - p.pages.size;
   } else if (p.pages.indices) {
@@ -85,6 +94,7 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
   const int used = p.keys.used ? clamp(p.keys.used[b], 0, rows) : rows;
   const int skipped = p.leftpad ? clamp(p.leftpad[b], 0, used) : 0;
   w.kv_batch = kv_batch, w.kv_row = kv_row + skipped, w.page_base = page_base;
+  w.clipped = used == p.keys.rows && !p.pages.indices && !p.keys.cumulative;
   return used - skipped;
 }
 
@@ -109,8 +119,8 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
     if (index >= p.num_work) return false;
     q_tiles = ceil_div(p.query.rows, tile_q);
   }
-  // Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries first: with causal masks
-  // they are the longest.
+  // Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries first: with causal
+  // masks they are the longest.
   const int in_l2 = min(p.heads_in_l2, pairs);
   const int group = index / (in_l2 * q_tiles * p.num_splits), first_pair = group * in_l2;
   index -= first_pair * q_tiles * p.num_splits;
@@ -133,7 +143,8 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   w.len_q = w.len_kv = w.kv_position = w.q_position = 0;
   w.tiles_begin = w.tiles_end = 0;
   if (batch >= p.batch) return true;  // rows behind the last sequence: nothing to see, but written
-  const int len_q = p.query.used ? clamp(p.query.used[batch], 0, rows_q) : rows_q, len_kv = describe_keys(p, batch, w);
+  const int len_q = p.query.used ? clamp(p.query.used[batch], 0, rows_q) : rows_q,
+            len_kv = describe_keys(p, batch, w);
   const int kv_position = p.positions.key_starts ? p.positions.key_starts[batch] : p.positions.key_start;
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
@@ -148,35 +159,40 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   return true;
 }
 
-// The next item's number for this CTA, after its first, which is number blockIdx.x. A CTA asks until it is told of an item past
-// the end, so a launch of at most as many CTAs as items asks exactly that many times; fwd_prepare zeroes the counter.
+// The next item's number for this CTA, after its first, which is number blockIdx.x. Every item is asked
+// beyond once, so the last of them leaves the counter as it was found; with packed sequences fwd_prepare
+// does.
 BOLIDE_DEVICE int next_index(const FwdParams& p, int previous) {
   if (!p.next_work) return previous + ptx::nctaid_x();
   int asked = 0;
-  if (threadIdx.x % 32 == 0) asked = atomicAdd(p.next_work, 1);
+  if (threadIdx.x % 32 == 0) {
+    asked = atomicAdd(p.next_work, 1);
+    if (!p.tile_offsets && asked == p.num_work - 1) *p.next_work = 0;
+  }
   return ptx::nctaid_x() + __shfl_sync(~0u, asked, 0);
 }
 
 // ---- classes of key tiles ---------------------------------------------------------------------
 
-// The class of keys [tile_begin, tile_end) * tile_kv for query rows [row_begin, row_end), both cut to the lengths. Keys past the
-// length make a tile partly visible, never invisible rows of queries.
+// The class of keys [tile_begin, tile_end) * tile_kv for query rows [row_begin, row_end), both cut to the
+// lengths. Keys past the length make a tile partly visible, never invisible rows of queries.
 template <class Program>
-BOLIDE_DEVICE TileClass classify(const typename Program::Params& program, const WorkItem& w, int key_begin, int key_end,
-                                 int row_begin, int row_end) {
+BOLIDE_DEVICE TileClass classify(const typename Program::Params& program, const WorkItem& w, int key_begin,
+                                 int key_end, int row_begin, int row_end) {
   row_end = min(row_end, w.len_q);
   const int last_key = min(key_end, w.len_kv);
   if (row_begin >= row_end || key_begin >= last_key) return TileClass::none;
   TileClass found = Program::kHasMask ? TileClass::some : TileClass::all;
   if constexpr (Program::kHasMask && Program::kClassifies)
-    found = Program::classify(program, Tile{w.batch, w.head, w.q_position + row_begin, w.q_position + row_end,
-                                            w.kv_position + key_begin, w.kv_position + last_key, w.len_q, w.len_kv});
+    found = Program::classify(program,
+                              Tile{w.batch, w.head, w.q_position + row_begin, w.q_position + row_end,
+                                   w.kv_position + key_begin, w.kv_position + last_key, w.len_q, w.len_kv});
   if (found == TileClass::all && (last_key < key_end || w.pass != Pass::fast)) return TileClass::some;
   return found;
 }
 
-// Calls emit(block) for each block of 32 tiles that holds visible ones, last tiles first. Long rows are looked through in spans of 32
-// blocks before, a block a lane.
+// Calls emit(block) for each block of 32 tiles that holds visible ones, last tiles first. Long rows are
+// looked through in spans of 32 blocks before, a block a lane.
 template <FwdConfig c, class Program, class Emit>
 BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const WorkItem& w, Emit emit) {
   constexpr int kWarpgroups = c.consumers();
@@ -185,8 +201,9 @@ BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const
     u32 blocks = ~0u >> (31 - min(31, (span - w.tiles_begin - 1) / 32));
     if (Program::kHasMask && Program::kClassifies && blocks > 1) {
       const int end = span - 32 * lane;
-      const bool seen = end > w.tiles_begin && classify<Program>(program, w, max(end - 32, w.tiles_begin) * c.tile_kv,
-                                                                 end * c.tile_kv, q_begin, q_begin + c.tile_q) != TileClass::none;
+      const bool seen = end > w.tiles_begin &&
+                        classify<Program>(program, w, max(end - 32, w.tiles_begin) * c.tile_kv,
+                                          end * c.tile_kv, q_begin, q_begin + c.tile_q) != TileClass::none;
       blocks = __ballot_sync(~0u, seen);
     }
     for (; blocks; blocks &= blocks - 1) {
@@ -198,8 +215,10 @@ BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const
       for (int g = 0; g < kWarpgroups; ++g) {
         TileClass found = TileClass::none;
         if (tile >= w.tiles_begin)
-          found = classify<Program>(program, w, tile * c.tile_kv, (tile + 1) * c.tile_kv, q_begin + 64 * g, q_begin + 64 * g + 64);
-        const u32 some = __ballot_sync(~0u, found == TileClass::some), all = __ballot_sync(~0u, found == TileClass::all);
+          found = classify<Program>(program, w, tile * c.tile_kv, (tile + 1) * c.tile_kv, q_begin + 64 * g,
+                                    q_begin + 64 * g + 64);
+        const u32 some = __ballot_sync(~0u, found == TileClass::some),
+                  all = __ballot_sync(~0u, found == TileClass::all);
         block.visible |= some | all;
 #pragma unroll
         for (int i = 0; i < kWarpgroups; ++i)
@@ -210,8 +229,8 @@ BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const
   }
 }
 
-// The scheduling warp. A block is handed out when it is known whether another follows. Items are written where the others will read
-// them, by all lanes alike: registers are few here.
+// The scheduling warp. A block is handed out when it is known whether another follows. Items are written
+// where the others will read them, by all lanes alike: registers are few here.
 template <FwdConfig c, class Program, class Smem>
 BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Program::Params& program) {
   Cursor<Smem::kWorkSlots> work_at{1};
@@ -236,7 +255,6 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       continue;
     }
     idle = 0;
-    if (!again) next = next_index(p, next);
     __syncwarp();
 
     bool any = false;
@@ -256,6 +274,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     });
     if (any) publish_block(true);
     else publish_item();
+    if (!again) next = next_index(p, next);
   }
 }
 

@@ -1,6 +1,6 @@
-// Online softmax over the columns of S, for the two rows a thread owns. The rows are handled one after the other, so that
-// one row's maximum can be searched while the other's exponentials are under way. The rules for the exponential and
-// for rescaling are these and no others.
+// Online softmax over the columns of S, for the two rows a thread owns. The rows are handled one after the
+// other, so that one row's maximum can be searched while the other's exponentials are under way. The rules
+// for the exponential and for rescaling are these and no others.
 #pragma once
 #include "tile.cuh"
 
@@ -9,6 +9,7 @@ namespace bolide::device {
 constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
 constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f;
+constexpr float kHuge = 268435456.f;  // of an exponent's base
 
 struct OnlineSoftmax {
   float scale_log2;                   // softmax scale times log2(e): all exponentials are base two
@@ -16,15 +17,17 @@ struct OnlineSoftmax {
   float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
   float sum[2] = {0.f, 0.f};          // this thread's share; the quad is added up in finish()
 
-  // The exponent's scale and offset for a row whose largest score is top. Scores so large that their base-two logarithm
-  // overflows are told apart at half the scale: such scores are equal or worlds apart (contract C14, C15).
+  // The exponent's scale and offset for a row whose largest score is top. Scores beyond 2^28, whose product
+  // with the scale rounds by more than the exponential can bear or overflows, are equal or worlds apart: any
+  // power of two, which rounds nothing, tells which (contract C14, C15).
   BOLIDE_DEVICE void rebase(float top, float& m, float& b) const {
     m = scale_log2;
-    if (fabsf(top * m) == kInf) m *= 0.5f;
+    if (!(fabsf(top * m) < kHuge)) m = __uint_as_float(__float_as_uint(m) & 0x7f800000u) * 0.5f;
     b = top == kNegInf ? 0.f : top * m;  // a row with nothing visible yet: avoid inf - inf
   }
 
-  // Takes row r's new scores into account. Older sums have been multiplied by factor; O must be, before it takes more.
+  // Takes row r's new scores into account. Older sums have been multiplied by factor; O must be, before it
+  // takes more.
   template <int r, int kCols>
   BOLIDE_DEVICE void find_max(const Frag<kCols>& s, float& factor) {
     float even = max[r], odd = max[r];  // two chains: the latency of a single one would show
@@ -56,12 +59,13 @@ struct OnlineSoftmax {
     sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
     sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
     const float top = max[r] * scale_log2;
-    lse = sum[r] == 0.f ? kNegInf : (fabsf(top) == kInf ? max[r] * scale : top * kLn2) + logf(sum[r]);
+    lse = sum[r] == 0.f ? kNegInf : (fabsf(top) < kHuge ? top * kLn2 : max[r] * scale) + logf(sum[r]);
     return sum[r] == 0.f ? 0.f : 1.f / sum[r];
   }
 };
 
-// Adds the sink's logit to a row's denominator (contract C6): lse changes, and the output is to be multiplied by the result.
+// Adds the sink's logit to a row's denominator (contract C6): lse changes, and the output is to be multiplied
+// by the result.
 BOLIDE_DEVICE float join_sink(float& lse, float sink) {
   if (sink == kNegInf) return 1.f;
   const float keys = lse, top = fmaxf(keys, sink);

@@ -5,27 +5,37 @@
 
 namespace bolide::device {
 
-template <bool first, class A, class B> struct SelectType { using type = A; };
-template <class A, class B> struct SelectType<false, A, B> { using type = B; };
-template <bool first, class A, class B> using Select = typename SelectType<first, A, B>::type;
+template <bool first, class A, class B>
+struct SelectType {
+  using type = A;
+};
+template <class A, class B>
+struct SelectType<false, A, B> {
+  using type = B;
+};
+template <bool first, class A, class B>
+using Select = typename SelectType<first, A, B>::type;
 
 // The 16-bit element types as the instructions name them.
-template <Element e> struct Type16;
-template <> struct Type16<Element::f16> {
+template <Element e>
+struct Type16;
+template <>
+struct Type16<Element::f16> {
   using Operand = ptx::F16;
   static BOLIDE_DEVICE u32 pack(float lo, float hi) { return ptx::cvt_f16x2(lo, hi); }
   static BOLIDE_DEVICE float to_float(u16 x) { return ptx::cvt_f32_f16(x); }
   static constexpr u32 kExponent = 0x7c00, kOne = 0x3c00;  // all exponent bits set: Inf or NaN
 };
-template <> struct Type16<Element::bf16> {
+template <>
+struct Type16<Element::bf16> {
   using Operand = ptx::Bf16;
   static BOLIDE_DEVICE u32 pack(float lo, float hi) { return ptx::cvt_bf16x2(lo, hi); }
   static BOLIDE_DEVICE float to_float(u16 x) { return __uint_as_float(static_cast<u32>(x) << 16); }
   static constexpr u32 kExponent = 0x7f80, kOne = 0x3f80;
 };
 
-// Where wgmma finds a tile. Every lane holds the same value and the compiler knows it: descriptors are then built in
-// uniform registers, two instructions a multiply instead of fourteen.
+// Where wgmma finds a tile. Every lane holds the same value and the compiler knows it: descriptors are then
+// built in uniform registers, two instructions a multiply instead of fourteen.
 template <int kRows>
 struct TileRef {
   u32 start;  // shared-memory address / 16
@@ -44,8 +54,8 @@ struct TileRef {
   }
 };
 
-// A 16-bit [kRows x kCols] tile as TMA's 128-byte swizzle writes it: panels of 64 columns, one after another. Columns
-// beyond kCols in the last panel are there but never read.
+// A 16-bit [kRows x kCols] tile as TMA's 128-byte swizzle writes it: panels of 64 columns, one after another.
+// Columns beyond kCols in the last panel are there but never read.
 template <int kRows_, int kCols_>
 struct alignas(1024) SmemTile {
   static constexpr int kRows = kRows_, kCols = kCols_;

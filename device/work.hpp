@@ -1,5 +1,6 @@
-// What the host hands to the kernels: parameters, configurations and the policies that choose them. Plain C++,
-// compiled on both sides. Pointers are device addresses; strides count elements; lengths are never read by the host.
+// What the host hands to the kernels: parameters, configurations and the policies that choose them. Plain
+// C++, compiled on both sides. Pointers are device addresses; strides count elements; lengths are never read
+// by the host.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -20,23 +21,24 @@ struct alignas(64) TensorMap {
   unsigned long long opaque[16];
 };
 
-/// [batch, rows, heads, columns], [total_rows, heads, columns] (batch stride 0) or [page, row, heads, columns];
-/// columns are contiguous.
+/// [batch, rows, heads, columns], [total_rows, heads, columns] (batch stride 0) or [page, row, heads,
+/// columns]; columns are contiguous.
 struct View {
   void* data;
   Stride batch_stride, row_stride, head_stride;
 };
 
-/// Where each sequence's rows are and how many of them are used. Values are clamped on the device: whatever they
-/// are, no access leaves its buffer (contract C19).
+/// Where each sequence's rows are and how many of them are used. Values are clamped on the device: whatever
+/// they are, no access leaves its buffer (contract C19).
 struct Lengths {
   const void* cumulative;  ///< packed: [batch + 1], int32 or int64; else null
   const int* used;         ///< [batch]: rows in use; null: all there is room for
   int cumulative_is_64;    ///< cumulative is int64
-  int rows;                ///< dense: rows of a sequence; packed: rows of all together; paged: max_pages * page_size
+  int rows;  ///< dense: rows of a sequence; packed: rows of all together; paged: max_pages * page_size
 };
 
-/// Pages of keys. A page table [batch, max_pages], or lists: the pages of sequence b are indices[indptr[b] ...].
+/// Pages of keys. A page table [batch, max_pages], or lists: the pages of sequence b are indices[indptr[b]
+/// ...].
 struct Pages {
   const int* indices;    ///< the table or the lists' indices; null: keys are not paged
   const int* indptr;     ///< lists: [batch + 1]; null: a table
@@ -59,34 +61,38 @@ struct Positions {
 
 /// The parameters of a forward kernel.
 struct FwdParams {
-  TensorMap q_map, k_map, v_map;  ///< Producer::tma only: [columns, rows, heads, batch or page], box 64 x box rows
+  TensorMap q_map, k_map,
+      v_map;  ///< Producer::tma only: [columns, rows, heads, batch or page], box 64 x box rows
   View q, k, v;
-  View out;             ///< of the configuration's out_type; with splits the partial results, float32
+  View out;  ///< of the configuration's out_type; with splits the partial results, float32
   Stride out_split_stride;
-  float* lse;           ///< [batch, heads, rows] or [heads, total_rows], natural log; or null
+  float* lse;  ///< [batch, heads, rows] or [heads, total_rows], natural log; or null
   Stride lse_batch_stride, lse_head_stride, lse_row_stride, lse_split_stride;
 
   Lengths query, keys;
-  const int* leftpad;    ///< [batch] rows before the first key, or null
-  const int* kv_batch;   ///< [batch] which sequence of the cache belongs to a batch entry, or null
-  int kv_batches;        ///< sequences in the cache (equal to batch without kv_batch)
+  const int* leftpad;   ///< [batch] rows before the first key, or null
+  const int* kv_batch;  ///< [batch] which sequence of the cache belongs to a batch entry, or null
+  int kv_batches;       ///< sequences in the cache (equal to batch without kv_batch)
   Pages pages;
   Positions positions;
 
   int batch, heads, heads_per_kv, head_dim, head_dim_v;
-  int kv_box_rows;       ///< rows of a TMA box of K and V: tile_kv, or a divisor of it and of the page size
+  int kv_box_rows;  ///< rows of a TMA box of K and V: tile_kv, or a divisor of it and of the page size
   float scale, scale_log2;  ///< scale_log2 = scale * log2(e)
-  const float* sinks;    ///< [heads] or null; the combine kernel's job when there are splits
+  const float* sinks;       ///< [heads] or null; the combine kernel's job when there are splits
 
-  int num_splits;        ///< pieces a sequence's keys are cut into; each is a work item
-  int split_tiles;       ///< key tiles of a piece; 0: a num_splits-th of the sequence's tiles
-  int heads_in_l2;       ///< (batch, head) pairs walked together, longest first: see heads_in_l2()
-  int num_work;          ///< dense: work items; packed: not used, tile_offsets says
-  const int* tile_offsets;  ///< packed: [batch + 2] query tiles before each sequence, by fwd_prepare; else null
-  int* next_work;        ///< zero before the launch; null: items are dealt out in turn
+  int num_splits;   ///< pieces a sequence's keys are cut into; each is a work item
+  int split_tiles;  ///< key tiles of a piece; 0: a num_splits-th of the sequence's tiles
+  int heads_in_l2;  ///< (batch, head) pairs walked together, longest first: see heads_in_l2()
+  int num_work;     ///< dense: work items; packed: not used, tile_offsets says
+  const int*
+      tile_offsets;  ///< packed: [batch + 2] query tiles before each sequence, by fwd_prepare; else null
+  int* next_work;  ///< zero before the launch, and after it where tile_offsets is null; null: items are dealt
+                   ///< out in turn
 };
 
-/// fwd_prepare: counts the query tiles of packed sequences and zeroes the work counter. One block of 1024 threads.
+/// fwd_prepare: counts the query tiles of packed sequences and zeroes the work counter. One block of 1024
+/// threads.
 struct PrepareParams {
   Lengths query;
   int batch, tile_q;
@@ -105,8 +111,8 @@ struct CombineParams {
   const float* sinks;
 };
 
-/// Who fills shared memory: the copy engine (16-byte aligned strides, contiguous columns) or, for everything else,
-/// threads with cp.async.
+/// Who fills shared memory: the copy engine (16-byte aligned strides, contiguous columns) or, for everything
+/// else, threads with cp.async.
 enum class Producer : int { tma, gathered };
 
 /// A kernel's configuration: fwd_sm90<FwdConfig{...}, Program>.
@@ -114,16 +120,18 @@ struct FwdConfig {
   int head_dim, head_dim_v;  ///< rounded up to a multiple of 16; the exact ones are in FwdParams
   Element type, out_type;
   Producer producer;
-  int copy_bytes;            ///< gathered: bytes of a copy, 16, 8, 4 or 2, as Q, K and V's alignment allows
+  int copy_bytes;  ///< gathered: bytes of a copy, 16, 8, 4 or 2, as Q, K and V's alignment allows
   int tile_q, tile_kv, k_stages, v_stages;
-  int early_cols;            ///< columns of row a exponentiated before PV is waited for: about as long as PV takes
-  int producer_registers;    ///< of a producer's thread; programs with tile classification need more than 24
-  bool scale_first;          ///< multiply by scale before the softmax, as programs with a score do: for scale <= 0
+  int early_cols;  ///< columns of row a exponentiated before PV is waited for: about as long as PV takes
+  int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
+  bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
+  bool scale_first;  ///< multiply by scale before the softmax, as programs with a score do: for scale <= 0
 
   BOLIDE_SHARED constexpr int consumers() const { return tile_q / 64; }
   BOLIDE_SHARED constexpr int threads() const { return 128 * (consumers() + 1); }
   BOLIDE_SHARED constexpr int consumer_registers() const {
-    return ((consumers() == 2 ? 504 : 512) - producer_registers) / consumers() / 8 * 8;  // of what the launch allocates
+    return ((consumers() == 2 ? 504 : 512) - producer_registers) / consumers() / 8 *
+           8;  // of what the launch allocates
   }
   /// Dynamic shared memory of a launch, in bytes.
   BOLIDE_SHARED constexpr int smem_bytes() const {
@@ -133,34 +141,54 @@ struct FwdConfig {
 };
 inline constexpr int kMaxSmemBytes = 232448;
 
-/// The kernel that serves these head dims. Tiles and early_cols were measured at the native sizes on an H200 (docs/hopper.md);
-/// others take the tile of the next native size, as shared memory holds panels of 64 columns.
-/// `partial_tiles`: many tiles need a mask (causal, windows), so smaller key tiles pay.
-BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type, Producer producer,
-                                                bool partial_tiles, bool scale_first) {
-  FwdConfig c{(head_dim + 15) / 16 * 16, (head_dim_v + 15) / 16 * 16, type, out_type, producer, 16, 128, 128, 2, 2, 64, 40, scale_first};
+/// The kernel that serves these head dims. Tiles and early_cols were measured at the native sizes on an H200
+/// (docs/hopper.md); others take the tile of the next native size, as shared memory holds panels of 64
+/// columns. `partial_tiles`: many tiles need a mask (causal, windows), so smaller key tiles pay.
+/// `heavy_program`: a mask or score that gathers, or of more than about eight operations: its tiles are
+/// classified with more registers, its mask is evaluated in a loop.
+BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
+                                                Producer producer, bool partial_tiles, bool heavy_program,
+                                                bool scale_first) {
+  FwdConfig c{(head_dim + 15) / 16 * 16,
+              (head_dim_v + 15) / 16 * 16,
+              type,
+              out_type,
+              producer,
+              16,
+              128,
+              128,
+              2,
+              2,
+              64,
+              40,
+              heavy_program,
+              scale_first};
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
-  if (producer == Producer::gathered) c.producer_registers = 56;
-  if (k_panels == 1 && v_panels == 1 && producer == Producer::tma) {
+  const bool lean =
+      producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load
+  if (!lean) c.producer_registers = 56;
+  if (k_panels == 1 && v_panels == 1 && lean) {
     c.tile_q = 192, c.k_stages = c.v_stages = 3, c.early_cols = 128, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
-    if (partial_tiles || producer == Producer::gathered) c.v_stages = 3;
+    if (partial_tiles || !lean) c.v_stages = 3;
     else c.tile_kv = 176, c.early_cols = 88;
   } else if (k_panels <= 3 && v_panels <= 2) {
     c.tile_kv = 128;
   } else if (k_panels <= 3 && v_panels <= 3) {
     c.tile_kv = 112, c.early_cols = 56;
   } else {
-    c.tile_kv = 80, c.early_cols = 40;
+    c.tile_kv = heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
   }
   return c;
 }
 
-/// (batch, head) pairs whose keys and values fit the L2 cache together: 32 MiB of 50 to 60. Walking these longest first,
-/// and only then the next, was worth 10 % at 16k keys, causal.
-BOLIDE_SHARED constexpr int heads_in_l2(long long rows_kv, int head_dim, int head_dim_v, int element_bytes, int heads_per_kv) {
+/// (batch, head) pairs that are walked together. Where tiles are partly visible (causal, windows), those
+/// whose keys and values the L2 cache holds, 32 MiB of 50 to 60, longest first, and only then the next: worth
+/// 10 % at 16k keys, causal. Else one key head after another.
+BOLIDE_SHARED constexpr int heads_in_l2(long long rows_kv, int head_dim, int head_dim_v, int element_bytes,
+                                        int heads_per_kv, bool partial_tiles) {
   const long long bytes = rows_kv * (head_dim + head_dim_v) * element_bytes;
-  const long long pairs = (32ll << 20) / (bytes > 0 ? bytes : 1);
+  const long long pairs = partial_tiles ? (32ll << 20) / (bytes > 0 ? bytes : 1) : 1;
   return static_cast<int>(pairs < 1 ? 1 : pairs > (1 << 20) ? 1 << 20 : pairs) * heads_per_kv;
 }
 
