@@ -1,0 +1,259 @@
+// `bolide check`: cases given as text, or drawn at random, against the reference.
+#include <fmt/core.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "cli/commands.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/json_text.hpp"
+#include "cli/problem_options.hpp"
+#include "cli/progress.hpp"
+#include "testing/check.hpp"
+#include "testing/coverage.hpp"
+#include "testing/random_case.hpp"
+
+namespace bolide::cli {
+namespace {
+
+constexpr const char* kExamples = R"help(
+Without a CASE and --cases, draws random problems over the whole space of combinations. Each is computed
+with outputs filled with NaN, guards around every buffer and NaN where nothing may be read, and compared
+with a plain reference: pattern of non-finite values, out, LSE, gradients and exact counts of visible keys.
+A failing case is shrunk; the line printed reruns it. Case lines are described in docs/cases.md.
+
+Examples:
+  bolide check
+  bolide check --count 20000 --seed 1
+  bolide check --minutes 5 --filter "kv=paged,pagelist type=bf16"
+  bolide check "fwd bf16 b=2 hq=8 hkv=2 sq=1 skv=4097 d=128 kv=paged:64 mask=\"kv<=q\" seed=7"
+  bolide check --cases tests/cases/masks.txt --keep-going --json)help";
+
+struct CheckOptions {
+  std::vector<std::string> cases;
+  std::string case_file, filter, device = "cpu";
+  std::optional<std::uint64_t> count, seed;
+  std::optional<double> minutes;
+  bool coverage = false, json = false, keep_going = false;
+
+  bool draws() const { return cases.empty() && case_file.empty(); }
+};
+
+constexpr std::uint64_t kDefaultCount = 1000, kDefaultSeed = 1;
+
+struct Tally {
+  std::uint64_t passed = 0, failed = 0, refused = 0;
+  double seconds = 0;
+
+  std::uint64_t all() const { return passed + failed + refused; }
+  void add(const testing::Outcome& o) {
+    (o.kind == testing::Outcome::passed   ? passed
+     : o.kind == testing::Outcome::failed ? failed
+                                          : refused) += 1;
+    seconds += o.seconds;
+  }
+};
+
+void check_options(const CheckOptions& o) {
+  if (!o.draws() && (o.count || o.seed || o.minutes || !o.filter.empty()))
+    throw Error(Code::invalid_argument,
+                "--count, --seed, --minutes and --filter are for random problems; cases were given");
+  if (o.minutes && !(*o.minutes > 0)) throw Error(Code::invalid_argument, "--minutes must be more than 0");
+}
+
+// Case lines of a file; empty lines and those that start with # are skipped.
+void read_cases(const std::string& path, std::vector<testing::Case>& cases) {
+  const std::string shown = files::printable(path);
+  std::ifstream file(path);
+  if (!file || std::filesystem::is_directory(path))
+    throw Error(Code::file, fmt::format("{}: there is no file of case lines here that can be read", shown));
+  int number = 0;
+  for (std::string line; std::getline(file, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos || line.starts_with('#')) continue;
+    try {
+      cases.push_back(testing::Case::parse(line));
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("{}, line {}: {}", shown, number, error.what()));
+    }
+  }
+  if (file.bad()) throw Error(Code::file, fmt::format("{} could not be read to its end", shown));
+}
+
+std::vector<testing::Case> given_cases(const CheckOptions& o) {
+  std::vector<testing::Case> cases;
+  for (const std::string& line : o.cases) cases.push_back(testing::Case::parse(line));
+  if (!o.case_file.empty()) read_cases(o.case_file, cases);
+  return cases;
+}
+
+// An argument for a shell.
+std::string quoted(const std::string& text) {
+  std::string all = "'";
+  for (const char c : text) all += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return all + "'";
+}
+
+const char* kind_name(testing::Outcome::Kind kind) {
+  return kind == testing::Outcome::passed   ? "passed"
+         : kind == testing::Outcome::failed ? "failed"
+                                            : "refused";
+}
+
+class Checker {
+ public:
+  explicit Checker(const CheckOptions& options) : o_(options), context_(open_context(options.device)) {}
+
+  // False: stop here.
+  bool check(const testing::Case& c, Progress& progress) {
+    const testing::Outcome outcome = testing::check(c, context_);
+    tally_.add(outcome);
+    pool_.add(c, outcome);
+    if (o_.coverage) coverage_.add(c);
+    const bool failed = outcome.kind == testing::Outcome::failed;
+    const std::string shrunk = failed ? testing::shrink(c, context_).text() : "";
+    if (o_.json || outcome.kind != testing::Outcome::passed) progress.clear();
+    if (o_.json) print_json(outcome, c, shrunk);
+    else if (failed) print_failure(outcome, c, shrunk);
+    else if (outcome.kind == testing::Outcome::refused)
+      fmt::print("refused: {}\n  {}\n", c.text(), outcome.report);
+    return !failed || o_.keep_going;
+  }
+
+  int finish() const {
+    const double n = std::max<double>(1, static_cast<double>(tally_.all()));
+    const double refused_share = static_cast<double>(tally_.refused) / n, mean = tally_.seconds / n;
+    if (o_.json) print_summary_json(refused_share, mean);
+    else print_summary(refused_share, mean);
+    return tally_.failed || !pool_.failures().empty() ? kCheckFailed : kDone;
+  }
+
+ private:
+  void print_failure(const testing::Outcome& outcome, const testing::Case& c,
+                     const std::string& shrunk) const {
+    fmt::print("FAILED: {}\n{}\n", c.text(), outcome.report);
+    fmt::print("the smallest failing relative found:\n  bolide check {}\n", quoted(shrunk));
+    std::fflush(stdout);
+  }
+
+  void print_summary(double refused_share, double mean_seconds) const {
+    fmt::print("{} cases: {} passed, {} failed, {} refused ({:.2f} %); {:.2f} ms each\n", tally_.all(),
+               tally_.passed, tally_.failed, tally_.refused, 100 * refused_share, 1e3 * mean_seconds);
+    if (const std::string failures = pool_.failures(); !failures.empty())
+      fmt::print("FAILED, pooled over all cases:\n{}", failures);
+    if (o_.coverage) fmt::print("{}", coverage_.table());
+  }
+
+  void print_json(const testing::Outcome& outcome, const testing::Case& c, const std::string& shrunk) const {
+    const nlohmann::ordered_json object = {
+        {"command", "check"},
+        {"case", c.text()},
+        {"outcome", kind_name(outcome.kind)},
+        {"path", outcome.path},
+        {"report", outcome.report},
+        {"shrunk", shrunk.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(shrunk)},
+        {"seconds", outcome.seconds}};
+    fmt::print("{}", json_line(object));
+  }
+
+  void print_summary_json(double refused_share, double mean_seconds) const {
+    nlohmann::ordered_json object = {{"command", "check"},           {"cases", tally_.all()},
+                                     {"passed", tally_.passed},      {"failed", tally_.failed},
+                                     {"refused", tally_.refused},    {"refused_share", refused_share},
+                                     {"mean_seconds", mean_seconds}, {"pool_failures", pool_.failures()}};
+    if (o_.draws()) object["seed"] = o_.seed.value_or(kDefaultSeed);
+    if (o_.coverage) object["least_pair"] = coverage_.least_pair();
+    fmt::print("{}", json_line(object));
+  }
+
+  const CheckOptions& o_;
+  Context context_;
+  Tally tally_;
+  testing::Pool pool_;
+  testing::Coverage coverage_;
+};
+
+int check_given(const CheckOptions& o) {
+  const std::vector<testing::Case> cases = given_cases(o);
+  Checker checker(o);
+  std::atomic<std::size_t> done = 0;
+  {
+    Progress progress("check", [&] { return static_cast<double>(done) / static_cast<double>(cases.size()); });
+    for (const testing::Case& c : cases) {
+      if (!checker.check(c, progress)) break;
+      ++done;
+    }
+  }
+  return checker.finish();
+}
+
+int check_drawn(const CheckOptions& o) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const auto minutes = [&] {
+    return std::chrono::duration<double, std::ratio<60>>(Clock::now() - start).count();
+  };
+  // With --minutes alone there is no count; with both, what comes first ends it.
+  const std::optional<std::uint64_t> count = o.count || o.minutes ? o.count : std::optional(kDefaultCount);
+  const std::uint64_t seed = o.seed.value_or(kDefaultSeed);
+  const testing::Filter filter = testing::Filter::parse(o.filter);
+  Checker checker(o);
+  std::atomic<std::uint64_t> done = 0;
+  const auto fraction = [&] {
+    const double by_count = count ? static_cast<double>(done) / static_cast<double>(*count) : 0;
+    return std::max(by_count, o.minutes ? minutes() / *o.minutes : 0);
+  };
+  {
+    Progress progress("check", fraction);
+    for (std::uint64_t i = 0; (!count || i < *count) && (!o.minutes || minutes() < *o.minutes); ++i) {
+      if (!checker.check(testing::draw(seed, i, filter), progress)) break;
+      ++done;
+    }
+  }
+  return checker.finish();
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Action& action) {
+  CLI::App* command =
+      app.add_subcommand("check", "Checks this build against the reference, on random or given problems");
+  const auto o = std::make_shared<CheckOptions>();
+  // Without it "-3" would wrap to a large unsigned number.
+  const CLI::Validator not_negative = CLI::Validator(CLI::NonNegativeNumber).description("");
+  command->add_option("cases", o->cases, "Case lines to check instead of random problems")->type_name("CASE");
+  command->add_option("--cases", o->case_file, "A file of case lines; # starts a comment")->type_name("FILE");
+  command
+      ->add_option("--count", o->count, "Random problems to draw (default: 1000; with --minutes: no limit)")
+      ->type_name("N")
+      ->check(not_negative);
+  command->add_option("--seed", o->seed, "Which random problems: the same seed draws the same (default: 1)")
+      ->type_name("S")
+      ->check(not_negative);
+  command->add_option("--minutes", o->minutes, "Draw for so long")->type_name("M");
+  command
+      ->add_option(
+          "--filter", o->filter,
+          "Only problems with these values of options: \"op=bwd kv=paged,pagelist\" (--coverage lists both)")
+      ->type_name("TEXT");
+  command->add_flag("--coverage", o->coverage, "Print how often each pair of option values came up");
+  command->add_flag("--keep-going", o->keep_going, "Go on after a failure");
+  command->add_option("--device", o->device, "What to check: cpu, cuda or cuda:N")
+      ->type_name("DEVICE")
+      ->capture_default_str();
+  command->add_flag("--json", o->json, "One JSON object per line on stdout (fields: docs/command.md)");
+  command->footer(kExamples);
+  command->callback([o, &action] {
+    action = [o] {
+      check_options(*o);
+      return o->draws() ? check_drawn(*o) : check_given(*o);
+    };
+  });
+}
+
+}  // namespace bolide::cli

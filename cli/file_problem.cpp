@@ -1,0 +1,214 @@
+// From what was typed to a problem over tensors of files, with room for its results.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <new>
+
+#include "cli/elements.hpp"
+#include "cli/problem_options.hpp"
+
+namespace bolide::cli {
+namespace {
+
+using files::printable;
+
+// The names a text uses: letters, digits and underscores that do not start with a digit.
+bool mentions(const std::string& text, const std::string& name) {
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
+    const std::size_t end = at + name.size();
+    if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return true;
+  }
+  return false;
+}
+
+template <class T>
+std::optional<T> parse_whole(const std::string& text) {
+  T value{};
+  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+  const auto [stop, trouble] = std::from_chars(begin, text.data() + text.size(), value);
+  if (trouble != std::errc() || stop != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+DType parse_float_type(const std::string& text) {
+  return text == "f32" ? DType::f32 : text == "f16" ? DType::f16 : DType::bf16;
+}
+
+[[noreturn]] void refuse_alone(const char* option, const char* needed) {
+  throw Error(Code::invalid_argument, fmt::format("{} means nothing without {}", option, needed));
+}
+
+// Options that only mean something beside another are refused without it: nothing is silently ignored.
+void check_companions(const ProblemOptions& o) {
+  const bool lists = !o.page_indptr.empty() || !o.page_indices.empty() || !o.last_page_len.empty();
+  if (o.max_seqlen_q && o.cu_seqlens_q.empty()) refuse_alone("--max-seqlen-q", "--cu-seqlens-q");
+  if (o.max_seqlen_kv && o.cu_seqlens_kv.empty()) refuse_alone("--max-seqlen-kv", "--cu-seqlens-kv");
+  if (o.max_pages && !lists) refuse_alone("--max-pages", "--page-indptr, --page-indices and --last-page-len");
+  if (!o.dlse.empty() && o.dout.empty()) refuse_alone("--dlse", "--dout");
+  if (!o.grad_dtype.empty() && o.dout.empty()) refuse_alone("--grad-dtype", "--dout");
+  if (!o.cu_seqlens_kv.empty() && (lists || !o.page_table.empty()))
+    throw Error(Code::invalid_argument,
+                "--cu-seqlens-kv packs the keys and page tables page them; give one of the two");
+  if (lists && !o.page_table.empty())
+    throw Error(Code::invalid_argument, "--page-table and the page lists say the same; give one of the two");
+}
+
+// NAME=VALUE, or NAME alone for NAME=NAME.
+std::pair<std::string, std::string> split_binding(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos) return {text, text};
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+}  // namespace
+
+FileProblem::FileProblem(const ProblemOptions& o) : heads_first_(o.layout == "bhsd") {
+  check_companions(o);
+  for (const std::string& path : o.files) inputs_.open(path);
+  ForwardProblem& p = backward_.forward;
+  p.q = tensor("--q", o.q, true);
+  p.k = tensor("--k", o.k, true);
+  p.v = tensor("--v", o.v, true);
+  if (!o.dout.empty()) backward_.dout = tensor("--dout", o.dout, true);
+  if (!o.dlse.empty()) backward_.dlse = tensor("--dlse", o.dlse, false);
+  read_layouts(o);
+  p.scale = o.scale;
+  read_starts(o);
+  read_programs(o);
+  allocate_results(o);
+}
+
+Tensor FileProblem::lay_out(const Tensor& t) const {
+  return heads_first_ && t.rank() >= 3 ? t.transposed(t.rank() - 3, t.rank() - 2) : t;
+}
+
+Tensor FileProblem::tensor(const std::string& option, const std::string& reference, bool in_layout) {
+  const Tensor t = inputs_.get(option, reference);
+  return in_layout ? lay_out(t) : t;
+}
+
+Tensor FileProblem::optional_i32(const std::string& option, const std::string& reference) {
+  return reference.empty() ? Tensor() : inputs_.get_i32(option, reference);
+}
+
+void FileProblem::read_layouts(const ProblemOptions& o) {
+  ForwardProblem& p = backward_.forward;
+  if (!o.cu_seqlens_q.empty())
+    p.queries = Packed{optional_i32("--cu-seqlens-q", o.cu_seqlens_q), o.max_seqlen_q.value_or(0)};
+  else if (p.q.rank() == 3)
+    throw Error(
+        Code::invalid_problem,
+        fmt::format("q has shape {}, three dimensions, as packed sequences have; give their starts with "
+                    "--cu-seqlens-q, or a q of four dimensions",
+                    shape_text(p.q.shape)));
+  if (!o.cu_seqlens_kv.empty()) {
+    p.keys = Packed{optional_i32("--cu-seqlens-kv", o.cu_seqlens_kv), o.max_seqlen_kv.value_or(0)};
+  } else if (!o.page_table.empty()) {
+    p.keys = Paged{.table = optional_i32("--page-table", o.page_table)};
+  } else if (!o.page_indptr.empty() || !o.page_indices.empty() || !o.last_page_len.empty()) {
+    p.keys = Paged{.indptr = optional_i32("--page-indptr", o.page_indptr),
+                   .indices = optional_i32("--page-indices", o.page_indices),
+                   .last_page_len = optional_i32("--last-page-len", o.last_page_len),
+                   .max_pages = o.max_pages.value_or(0)};
+  }
+  p.seqused_q = optional_i32("--seqused-q", o.seqused_q);
+  p.seqused_kv = optional_i32("--seqused-kv", o.seqused_kv);
+  p.leftpad = optional_i32("--leftpad", o.leftpad);
+}
+
+void FileProblem::read_starts(const ProblemOptions& o) {
+  const auto start = [&](const char* option, const std::string& text) -> Start {
+    if (const auto value = parse_whole<std::int64_t>(text)) return {.value = *value};
+    return {.per_sequence = inputs_.get_i32(option, text)};
+  };
+  ForwardProblem& p = backward_.forward;
+  if (o.query_start == "top_left") p.query_start = TopLeft{};
+  else if (o.query_start != "bottom_right") p.query_start = start("--query-start", o.query_start);
+  p.key_start = start("--key-start", o.key_start);
+}
+
+void FileProblem::read_programs(const ProblemOptions& o) {
+  Bindings bindings;
+  const auto bind = [&](const char* option, const std::string& name, Bindings::Value value) {
+    if (!mentions(o.mask, name) && !mentions(o.score, name))
+      throw Error(Code::invalid_argument,
+                  fmt::format("{} {}: neither --mask nor --score uses this name", option, printable(name)));
+    if (!bindings.values.emplace(name, std::move(value)).second)
+      throw Error(Code::invalid_argument,
+                  fmt::format("{} {}: the name is given twice", option, printable(name)));
+  };
+  for (const std::string& text : o.tensors) {
+    const auto [name, reference] = split_binding(text);
+    bind("--tensor", name, inputs_.get("--tensor " + name, reference));
+  }
+  for (const std::string& text : o.numbers) {
+    const auto [name, number] = split_binding(text);
+    if (const auto whole = parse_whole<std::int64_t>(number)) bind("--number", name, *whole);
+    else if (const auto real = parse_whole<double>(number)) bind("--number", name, *real);
+    else throw Error(Code::invalid_argument, fmt::format("--number {} is not NAME=NUMBER", printable(text)));
+  }
+  const auto parse = [](const char* option, auto parser) {
+    try {
+      return parser();
+    } catch (const Error& error) {
+      throw Error(error.code(), fmt::format("{}: {}", option, error.what()));
+    }
+  };
+  ForwardProblem& p = backward_.forward;
+  if (!o.mask.empty()) p.mask = parse("--mask", [&] { return Mask::parse(o.mask, bindings); });
+  if (!o.score.empty()) p.score = parse("--score", [&] { return Score::parse(o.score, bindings); });
+}
+
+Tensor FileProblem::allocate(const std::string& name, DType dtype, const Dims& shape, bool in_layout) {
+  constexpr std::int64_t kAlignment = 64;
+  std::int64_t bytes = size_of(dtype);
+  for (const std::int64_t size : shape)
+    if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(size, 0), &bytes) ||
+        bytes > INT64_MAX - kAlignment)
+      throw Error(
+          Code::invalid_problem,
+          fmt::format("{} would have shape {}: its bytes do not fit in 63 bits", name, shape_text(shape)));
+  Result& r = results_.emplace_back();
+  r.name = name;
+  const auto rounded = static_cast<std::size_t>((bytes + kAlignment) / kAlignment * kAlignment);
+  r.memory.reset(std::aligned_alloc(kAlignment, rounded));
+  if (!r.memory) throw std::bad_alloc();
+  const Tensor permuted = Tensor(r.memory.get(), dtype, shape);
+  // lay_out is its own inverse: the shape goes to the files' order, the view comes back.
+  r.stored = Tensor(r.memory.get(), dtype, in_layout ? lay_out(permuted).shape : shape);
+  r.view = in_layout ? lay_out(r.stored) : r.stored;
+  return r.view;
+}
+
+void FileProblem::allocate_results(const ProblemOptions& o) {
+  ForwardProblem& p = backward_.forward;
+  const int rank = p.q.rank();
+  const bool packed = std::holds_alternative<Packed>(p.queries);
+  // Of a q or v that fits no layout the library speaks when it plans; out only needs some shape until then.
+  Dims out = p.q.shape;
+  if (rank > 0 && p.v.rank() > 0) out[rank - 1] = p.v.size(p.v.rank() - 1);
+  p.out = allocate("out", o.out_dtype.empty() ? p.q.dtype : parse_float_type(o.out_dtype), out, true);
+  if (rank == (packed ? 3 : 4))
+    p.lse = allocate("lse", DType::f32,
+                     packed ? Dims{p.q.size(1), p.q.size(0)} : Dims{p.q.size(0), p.q.size(2), p.q.size(1)},
+                     false);
+  if (!has_backward()) return;
+  const auto gradient = [&](const char* name, const Tensor& of) {
+    return allocate(name, o.grad_dtype.empty() ? p.q.dtype : parse_float_type(o.grad_dtype), of.shape, true);
+  };
+  backward_.dq = gradient("dq", p.q);
+  backward_.dk = gradient("dk", p.k);
+  backward_.dv = gradient("dv", p.v);
+}
+
+std::size_t FileProblem::result_bytes(std::initializer_list<std::string_view> names) const {
+  std::size_t bytes = 0;
+  for (const Result& r : results_)
+    if (std::find(names.begin(), names.end(), r.name) != names.end()) bytes += r.bytes();
+  return bytes;
+}
+
+}  // namespace bolide::cli

@@ -1,0 +1,228 @@
+// `bolide run`: computes a problem over tensors of files.
+#include <fmt/core.h>
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+
+#include "cli/commands.hpp"
+#include "cli/elements.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/problem_options.hpp"
+#include "cli/progress.hpp"
+#include "cli/run_report.hpp"
+#include "cli/visible_pairs.hpp"
+#include "cli/written_rows.hpp"
+
+namespace bolide::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kExamples = R"help(
+The output file holds out, with --lse also lse, with --dout also dq, dk and dv, in the order of axes of
+--layout; lse is [batch, heads, rows] or, packed, [heads, rows]. It appears whole or not at all.
+TFLOP/s counts the visible (query, key) pairs only.
+
+Examples:
+  bolide run qkv.safetensors --mask "kv <= q && q - kv < 1024" -o out.safetensors
+  bolide run qkv.safetensors --mask "doc[q] == doc[kv]" --tensor doc=doc.npy --expect out --tolerance 1e-3
+  bolide run q.npy k.npy v.npy --layout bhsd --score "30 * tanh(score / 30)" --json
+  bolide run step.safetensors --cu-seqlens-q cu --page-table pages --seqused-kv used --mask "kv <= q"
+  bolide run train.safetensors --mask "kv <= q" --dout dout -o grads.safetensors --expect dq=dq_ref)help";
+
+struct RunOptions {
+  ProblemOptions problem;
+  std::string output;
+  bool lse = false, json = false;
+  std::vector<std::string> expect;
+  std::optional<double> tolerance;
+};
+
+struct Expected {
+  std::string result, reference;
+  Tensor values;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+bool is_npy(const std::string& path) { return fs::path(path).extension() == ".npy"; }
+
+// Everything that would make the writing fail after the computing, as far as it can be known before.
+void check_output(const RunOptions& o, const FileProblem& problem) {
+  if (o.output.empty()) {
+    if (o.lse)
+      throw Error(Code::invalid_argument, "--lse writes lse, but there is no output file; add -o FILE");
+    return;
+  }
+  const fs::path path(o.output);
+  const std::string shown = files::printable(o.output);
+  if (path.extension() != ".npy" && path.extension() != ".safetensors")
+    throw Error(Code::invalid_argument,
+                fmt::format("--output {} ends in neither .safetensors nor .npy", shown));
+  if (is_npy(o.output) && (o.lse || problem.has_backward()))
+    throw Error(Code::invalid_argument,
+                fmt::format("--output {}: a .npy file holds one tensor; write .safetensors for out with {}",
+                            shown, o.lse ? "lse" : "gradients"));
+  if (is_npy(o.output) && problem.forward().out.dtype == DType::bf16)
+    throw Error(
+        Code::invalid_argument,
+        fmt::format("--output {}: .npy has no bf16; write .safetensors, or f32 with --out-dtype f32", shown));
+  std::error_code ignored;
+  for (const std::string& input : problem.inputs().paths())
+    if (fs::equivalent(path, input, ignored))
+      throw Error(Code::invalid_argument,
+                  fmt::format("--output {} is also an input; it would be replaced. Write elsewhere", shown));
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder, ignored))
+    throw Error(Code::file,
+                fmt::format("--output {}: {} is not a folder", shown, files::printable(folder.string())));
+}
+
+const Result* find_result(const FileProblem& problem, const std::string& name) {
+  for (const Result& r : problem.results())
+    if (r.name == name) return &r;
+  return nullptr;
+}
+
+std::vector<Expected> read_expected(const RunOptions& o, FileProblem& problem) {
+  if (o.tolerance && o.expect.empty())
+    throw Error(Code::invalid_argument, "--tolerance says how far --expect may be; there is no --expect");
+  if (o.tolerance && !(*o.tolerance >= 0))
+    throw Error(Code::invalid_argument, "--tolerance is a largest difference: a number of at least 0");
+  std::vector<Expected> all;
+  for (const std::string& text : o.expect) {
+    Expected e{"out", text, {}};
+    for (const char* name : {"out", "lse", "dq", "dk", "dv"})
+      if (text.starts_with(std::string(name) + "=")) e = {name, text.substr(std::strlen(name) + 1), {}};
+    const Result* result = find_result(problem, e.result);
+    if (!result)
+      throw Error(Code::invalid_argument, fmt::format("--expect {}: there is no {} without --dout",
+                                                      files::printable(text), e.result));
+    e.values = problem.tensor("--expect", e.reference, e.result != "lse");
+    if (!is_floating(e.values.dtype))
+      throw Error(Code::invalid_problem,
+                  fmt::format("--expect {} has elements of type {}; results are floating-point numbers",
+                              files::printable(e.reference), name_of(e.values.dtype)));
+    if (e.values.shape != result->view.shape)
+      throw Error(
+          Code::invalid_problem,
+          fmt::format("--expect {} has shape {}, {} has {}; they must be equal",
+                      files::printable(e.reference),
+                      shape_text(e.result == "lse" ? e.values.shape : problem.as_stored(e.values).shape),
+                      e.result, shape_text(result->stored.shape)));
+    all.push_back(std::move(e));
+  }
+  return all;
+}
+
+Timing run_forward(const Context& context, const Plan& plan, const FileProblem& problem,
+                   const VisiblePairs& visible) {
+  const ForwardProblem& p = problem.forward();
+  const WorkspaceMemory workspace(plan.workspace_bytes());
+  const Progress progress("forward", share_of_lse_written(p.lse, visible.row_logs));
+  const auto start = std::chrono::steady_clock::now();
+  context.forward(plan, p, workspace.get());
+  const double seconds = seconds_since(start);
+  return {plan.path(), plan.workspace_bytes(), seconds, forward_flops(p, visible.pairs) / seconds * 1e-12};
+}
+
+Timing run_backward(const Context& context, const Plan& plan, const FileProblem& problem,
+                    const VisiblePairs& visible) {
+  const BackwardProblem& p = problem.backward();
+  const WorkspaceMemory workspace(plan.workspace_bytes());
+  const Progress progress("backward", share_of_gradient_written(p.dq));
+  const auto start = std::chrono::steady_clock::now();
+  context.backward(plan, p, workspace.get());
+  const double seconds = seconds_since(start);
+  return {plan.path(), plan.workspace_bytes(), seconds,
+          backward_flops(p.forward, visible.pairs) / seconds * 1e-12};
+}
+
+std::vector<Expectation> judge(const RunOptions& o, const FileProblem& problem,
+                               const std::vector<Expected>& expected) {
+  std::vector<Expectation> all;
+  for (const Expected& e : expected) {
+    const Comparison c = compare(find_result(problem, e.result)->view, e.values);
+    all.push_back({e.result, e.reference, c, !o.tolerance || c.max_abs <= *o.tolerance});
+  }
+  return all;
+}
+
+std::vector<std::string> write_results(const RunOptions& o, const FileProblem& problem) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  std::vector<std::string> names;
+  for (const Result& r : problem.results()) {
+    if (r.name == "lse" && !o.lse) continue;
+    tensors.emplace_back(r.name, r.stored);
+    names.push_back(r.name);
+  }
+  if (is_npy(o.output)) files::write_npy(o.output, tensors.front().second);
+  else files::write_safetensors(o.output, tensors);
+  return names;
+}
+
+int run(const RunOptions& o) {
+  const Context context = open_context(o.problem.device);
+  FileProblem problem(o.problem);
+  check_output(o, problem);
+  const Plan plan = context.plan(problem.forward());
+  std::optional<Plan> backward_plan;
+  if (problem.has_backward()) backward_plan = context.plan(problem.backward());
+  const std::vector<Expected> expected = read_expected(o, problem);
+
+  for (const Result& r : problem.results())
+    std::memset(r.memory.get(), 0xff, r.bytes());  // NaN of every type
+  RunReport report;
+  const VisiblePairs visible = count_visible_pairs(context, problem.forward());
+  report.visible_pairs = visible.pairs;
+  report.forward = run_forward(context, plan, problem, visible);
+  if (backward_plan) report.backward = run_backward(context, *backward_plan, problem, visible);
+  report.lse = range_of(problem.forward().lse);
+  report.expectations = judge(o, problem, expected);
+  if (!o.output.empty()) report.output = o.output, report.written = write_results(o, problem);
+
+  const auto format = o.json ? report_json : report_text;
+  fmt::print("{}", format(report, o.problem, problem));
+  for (const Expectation& e : report.expectations)
+    if (!e.within_tolerance) return kCheckFailed;
+  return kDone;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("run", "Computes attention for tensors from files");
+  const auto options = std::make_shared<RunOptions>();
+  add_problem_options(*command, options->problem);
+  const char* group = "Results";
+  command
+      ->add_option("-o,--output", options->output,
+                   "Where to write the results: .safetensors, or .npy for out alone")
+      ->type_name("FILE")
+      ->group(group);
+  command->add_flag("--lse", options->lse, "Write lse too: natural logarithms, f32")->group(group);
+  command
+      ->add_option(
+          "--expect", options->expect,
+          "Compares out (or RESULT: out, lse, dq, dk, dv) with a tensor and says how far it is. Repeatable")
+      ->type_name("[RESULT=]TENSOR")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(group);
+  command
+      ->add_option("--tolerance", options->tolerance, "Exit 1 if a compared element differs by more than X")
+      ->type_name("X")
+      ->group(group);
+  command->add_flag("--json", options->json, "One JSON object per line on stdout (fields: docs/command.md)")
+      ->group(group);
+  command->footer(kExamples);
+  command->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace bolide::cli
