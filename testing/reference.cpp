@@ -1,0 +1,291 @@
+// Softmax attention and its gradients as matrices: S, P, dP, dS are all there, one (sequence, head) at a
+// time.
+#include "testing/reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "program/point.hpp"
+#include "testing/elements.hpp"
+
+namespace bolide::testing {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+std::int64_t entry(const Tensor& t, std::int64_t i) { return load_integer(t, t.offset(i)); }
+
+std::int64_t batch_of(const ForwardProblem& p) {
+  if (const auto* packed = std::get_if<Packed>(&p.queries)) return packed->cu_seqlens.size(0) - 1;
+  return p.q.size(0);
+}
+
+// The rows of sequence b's keys that exist, before seqused and leftpad.
+std::vector<Place> stored_keys(const ForwardProblem& p, std::int64_t b) {
+  std::vector<Place> rows;
+  if (const auto* packed = std::get_if<Packed>(&p.keys)) {
+    for (std::int64_t r = entry(packed->cu_seqlens, b); r < entry(packed->cu_seqlens, b + 1); ++r)
+      rows.push_back({0, r});
+    return rows;
+  }
+  const auto* paged = std::get_if<Paged>(&p.keys);
+  if (!paged) {
+    for (std::int64_t r = 0; r < p.k.size(1); ++r) rows.push_back({b, r});
+    return rows;
+  }
+  const std::int64_t page_rows = p.k.size(1);
+  std::vector<std::int64_t> pages;
+  if (paged->table)
+    for (std::int64_t i = 0; i < paged->table.size(1); ++i)
+      pages.push_back(load_integer(paged->table, paged->table.offset(b, i)));
+  else
+    for (std::int64_t i = entry(paged->indptr, b); i < entry(paged->indptr, b + 1); ++i)
+      pages.push_back(entry(paged->indices, i));
+  for (const std::int64_t page : pages)
+    for (std::int64_t r = 0; r < page_rows; ++r) rows.push_back({page, r});
+  if (!paged->table && !p.seqused_kv && !pages.empty())
+    rows.resize(rows.size() - static_cast<std::size_t>(page_rows - entry(paged->last_page_len, b)));
+  return rows;
+}
+
+std::int64_t start_of(const Start& s, std::int64_t b) {
+  return s.per_sequence ? entry(s.per_sequence, b) : s.value;
+}
+
+// A dense matrix of doubles.
+struct Matrix {
+  std::int64_t rows, columns;
+  std::vector<double> data;
+  Matrix(std::int64_t r, std::int64_t c) : rows(r), columns(c), data(static_cast<std::size_t>(r * c)) {}
+  double* operator[](std::int64_t r) { return data.data() + r * columns; }
+  const double* operator[](std::int64_t r) const { return data.data() + r * columns; }
+};
+
+Matrix gather(const Tensor& t, const std::vector<Place>& places, std::int64_t head) {
+  Matrix m(static_cast<std::int64_t>(places.size()), t.shape[t.rank() - 1]);
+  for (std::int64_t r = 0; r < m.rows; ++r) {
+    const Place& at = places[static_cast<std::size_t>(r)];
+    const std::int64_t offset = row_at(t, at.outer, at.inner, head);
+    for (std::int64_t c = 0; c < m.columns; ++c) m[r][c] = load(t, offset + c);
+  }
+  return m;
+}
+
+double inner_product(const double* a, const double* b, std::int64_t n) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+double absolute_product(const double* a, const double* b, std::int64_t n) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += std::abs(a[i] * b[i]);
+  return sum;
+}
+
+// One (sequence, query head): its matrices and where its results go.
+struct Head {
+  const BackwardProblem& problem;
+  const Sequence& seq;
+  std::int64_t b, h, key_head;
+  double scale;
+  const std::uint8_t* seen;
+  Reference& result;
+  Matrix q, k, v, p, slope;  // p: scores, then probabilities; slope: d score program / d score
+  std::vector<double> lse;
+
+  Head(const BackwardProblem& bp, const Sequence& s, std::int64_t b, std::int64_t h, std::int64_t group,
+       double scale, const std::uint8_t* seen, Reference& r)
+      : problem(bp),
+        seq(s),
+        b(b),
+        h(h),
+        key_head(h / group),
+        scale(scale),
+        seen(seen),
+        result(r),
+        q(gather(bp.forward.q, s.queries, h)),
+        k(gather(bp.forward.k, s.keys, h / group)),
+        v(gather(bp.forward.v, s.keys, h / group)),
+        p(s.len_q(), s.len_kv()),
+        slope(s.len_q(), s.len_kv()),
+        lse(s.queries.size()) {}
+
+  bool sees(std::int64_t i, std::int64_t j) const { return seen[i * p.columns + j] && p[i][j] != -kInf; }
+
+  void scores(std::int64_t i) {
+    double reach = 0;
+    const Score& program = problem.forward.score;
+    for (std::int64_t j = 0; j < p.columns; ++j) {
+      p[i][j] = -kInf;
+      if (!seen[i * p.columns + j]) continue;
+      double s = scale * inner_product(q[i], k[j], k.columns);
+      reach = std::max(reach, std::abs(scale) * absolute_product(q[i], k[j], k.columns));
+      slope[i][j] = 1;
+      if (program) {
+        const program::Row row{
+            .b = b, .h = h, .q = seq.query_start + i, .len_q = seq.len_q(), .len_kv = seq.len_kv()};
+        const std::int64_t kv = seq.key_start + j;
+        if (problem.dq)
+          slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
+        s = program::eval_score_point(program.expr(), row, kv, s);
+      }
+      p[i][j] = s;
+    }
+    result.lse_reach.number(seq.queries[static_cast<std::size_t>(i)], h) = reach;
+  }
+
+  void softmax(std::int64_t i) {
+    double most = -kInf, sum = 0;
+    bool any = false, undefined = false;
+    for (std::int64_t j = 0; j < p.columns; ++j) {
+      if (!sees(i, j)) continue;
+      any = true;
+      undefined |= !(p[i][j] < kInf);  // NaN, or +inf (contract C13)
+      most = std::max(most, p[i][j]);
+    }
+    for (std::int64_t j = 0; j < p.columns; ++j)
+      if (sees(i, j)) sum += std::exp(p[i][j] - most);
+    double& l = lse[static_cast<std::size_t>(i)];
+    l = !any ? -kInf : undefined ? std::nan("") : most + std::log(sum);
+    for (std::int64_t j = 0; j < p.columns; ++j)
+      if (sees(i, j)) p[i][j] = undefined ? std::nan("") : std::exp(p[i][j] - most) / sum;
+    result.lse.number(seq.queries[static_cast<std::size_t>(i)], h) = l;
+  }
+
+  void forward() {
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      scores(i);
+      softmax(i);
+      double* out = result.out.row(seq.queries[static_cast<std::size_t>(i)], h);
+      for (std::int64_t j = 0; j < p.columns; ++j)
+        if (sees(i, j))
+          for (std::int64_t c = 0; c < v.columns; ++c) out[c] += p[i][j] * v[j][c];
+    }
+  }
+
+  // dS = P * (dP - rowsum(P * dP) + dlse) * slope, and the products with Q, K, dO.
+  void backward() {
+    const Matrix d_out = gather(problem.dout, seq.queries, h);
+    const double out_step = ulp(problem.forward.out.dtype, 1) / 2;
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      const Place at = seq.queries[static_cast<std::size_t>(i)];
+      const double* out = result.out.row(at, h);
+      const double delta = inner_product(d_out[i], out, v.columns);
+      const double delta_slack = out_step * absolute_product(d_out[i], out, v.columns);
+      const double lse_slack = ulp(DType::f32, lse[static_cast<std::size_t>(i)]) / 2;
+      const double d_lse =
+          problem.dlse ? load(problem.dlse, number_at(problem.dlse, at.outer, at.inner, h)) : 0;
+      for (std::int64_t j = 0; j < p.columns; ++j) {
+        if (!sees(i, j)) continue;
+        const double d_p = inner_product(d_out[i], v[j], v.columns) - delta + d_lse;
+        const double d_s = scale * slope[i][j] * p[i][j] * d_p;
+        const double slack =
+            std::abs(scale * slope[i][j] * p[i][j]) * (delta_slack + lse_slack * std::abs(d_p));
+        const Place key = seq.keys[static_cast<std::size_t>(j)];
+        add(result.dq.row(at, h), d_s, k[j], k.columns);
+        add(result.dk.row(key, key_head), d_s, q[i], q.columns);
+        add(result.dv.row(key, key_head), p[i][j], d_out[i], v.columns);
+        add_absolute(result.dq_slack.row(at, h), slack, k[j], k.columns);
+        add_absolute(result.dk_slack.row(key, key_head), slack, q[i], q.columns);
+        add_absolute(result.dv_slack.row(key, key_head), lse_slack * p[i][j], d_out[i], v.columns);
+      }
+    }
+  }
+
+  static void add(double* y, double a, const double* x, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+  }
+  static void add_absolute(double* y, double a, const double* x, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] += std::abs(a * x[i]);
+  }
+};
+
+}  // namespace
+
+Values::Values(const Dims& s, double fill) : shape(s) {
+  std::int64_t n = 1;
+  for (const std::int64_t size : s) n *= size;
+  data.assign(static_cast<std::size_t>(s.rank() ? n : 0), fill);
+}
+
+double* Values::row(Place at, std::int64_t head) {
+  const std::int64_t rows = shape.rank() == 4 ? at.outer * shape[1] + at.inner : at.inner;
+  const int r = shape.rank();
+  return data.data() + (rows * shape[r - 2] + head) * shape[r - 1];
+}
+
+double& Values::number(Place at, std::int64_t head) {
+  const std::int64_t heads = shape.rank() == 3 ? at.outer * shape[1] + head : head;
+  return data[static_cast<std::size_t>(heads * shape[shape.rank() - 1] + at.inner)];
+}
+
+std::vector<Sequence> sequences(const ForwardProblem& p) {
+  std::vector<Sequence> all(static_cast<std::size_t>(batch_of(p)));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto b = static_cast<std::int64_t>(i);
+    Sequence& s = all[i];
+    if (const auto* packed = std::get_if<Packed>(&p.queries))
+      for (std::int64_t r = entry(packed->cu_seqlens, b); r < entry(packed->cu_seqlens, b + 1); ++r)
+        s.queries.push_back({0, r});
+    else
+      for (std::int64_t r = 0; r < p.q.size(1); ++r) s.queries.push_back({b, r});
+    s.keys = stored_keys(p, b);
+    if (p.seqused_q) s.queries.resize(static_cast<std::size_t>(entry(p.seqused_q, b)));
+    if (p.seqused_kv) s.keys.resize(static_cast<std::size_t>(entry(p.seqused_kv, b)));
+    if (p.leftpad) s.keys.erase(s.keys.begin(), s.keys.begin() + entry(p.leftpad, b));
+    s.key_start = start_of(p.key_start, b);
+    if (std::holds_alternative<BottomRight>(p.query_start))
+      s.query_start = s.key_start + s.len_kv() - s.len_q();
+    else if (const auto* given = std::get_if<Start>(&p.query_start)) s.query_start = start_of(*given, b);
+  }
+  return all;
+}
+
+Visibility visibility(const ForwardProblem& p, const std::vector<Sequence>& all) {
+  const std::int64_t heads = p.q.size(p.q.rank() - 2);
+  Visibility v;
+  for (std::size_t b = 0; b < all.size(); ++b)
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const Sequence& s = all[b];
+      std::vector<std::uint8_t> seen(s.queries.size() * s.keys.size(), 1);
+      for (std::size_t at = 0; p.mask && at < seen.size(); ++at) {
+        const auto i = static_cast<std::int64_t>(at / s.keys.size()),
+                   j = static_cast<std::int64_t>(at % s.keys.size());
+        const program::Row row{.b = static_cast<std::int64_t>(b),
+                               .h = h,
+                               .q = s.query_start + i,
+                               .len_q = s.len_q(),
+                               .len_kv = s.len_kv()};
+        seen[at] = program::eval_mask_point(p.mask.expr(), row, s.key_start + j);
+      }
+      v.seen.push_back(std::move(seen));
+    }
+  return v;
+}
+
+Reference reference(const BackwardProblem& bp, bool backward, const std::vector<Sequence>& all,
+                    const Visibility& v) {
+  const ForwardProblem& p = bp.forward;
+  const std::int64_t heads = p.q.size(p.q.rank() - 2), key_heads = p.k.size(p.k.rank() - 2);
+  Reference r;
+  r.out = Values(p.out.shape);
+  const Dims lse = p.q.rank() == 3 ? Dims{heads, p.q.size(0)} : Dims{p.q.size(0), heads, p.q.size(1)};
+  r.lse = Values(lse, -kInf), r.lse_reach = Values(lse);
+  if (backward) {
+    r.dq = r.dq_slack = Values(p.q.shape), r.dk = r.dk_slack = Values(p.k.shape),
+    r.dv = r.dv_slack = Values(p.v.shape);
+  }
+  const double scale = p.scale ? *p.scale : 1 / std::sqrt(static_cast<double>(p.q.shape[p.q.rank() - 1]));
+  for (std::size_t b = 0; b < all.size(); ++b)
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const std::vector<std::uint8_t>& seen =
+          v.seen[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
+      Head head(bp, all[b], static_cast<std::int64_t>(b), h, heads / key_heads, scale, seen.data(), r);
+      head.forward();
+      if (backward) head.backward();
+    }
+  return r;
+}
+
+}  // namespace bolide::testing

@@ -1,0 +1,54 @@
+// The second opinion: attention with every matrix materialised, in float64, sharing no code with cpu/.
+#pragma once
+#include <bolide/problem.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace bolide::testing {
+
+/// A row's place in a row tensor: batch entry or page, and row in it; packed tensors have one outer.
+struct Place {
+  std::int64_t outer = 0, inner = 0;
+};
+
+/// A sequence with its lengths, tables and positions resolved.
+struct Sequence {
+  std::int64_t query_start = 0, key_start = 0;
+  std::vector<Place> queries, keys;  ///< used rows, in order; keys after leftpad
+  std::int64_t len_q() const { return static_cast<std::int64_t>(queries.size()); }
+  std::int64_t len_kv() const { return static_cast<std::int64_t>(keys.size()); }
+};
+/// The sequences of a valid problem on the host.
+std::vector<Sequence> sequences(const ForwardProblem&);
+
+/// Which keys the mask lets each query see: seen[b * heads + h][i * len_kv + j].
+struct Visibility {
+  std::vector<std::vector<std::uint8_t>> seen;
+};
+Visibility visibility(const ForwardProblem&, const std::vector<Sequence>&);
+
+/// One number for each element of a tensor, row-major.
+struct Values {
+  Dims shape;
+  std::vector<double> data;
+  explicit Values(const Dims& s = {}, double fill = 0);
+  double* row(Place place, std::int64_t head);
+  double& number(Place place, std::int64_t head);
+};
+
+/// Where `slack` is given, it bounds what the rounding of the forward's stored out and lse may add to a
+/// gradient that is computed from them.
+struct Reference {
+  Values out, lse, dq, dk, dv;
+  Values lse_reach;  ///< |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets)
+  Values dq_slack, dk_slack, dv_slack;
+};
+/// Tensors on the host. The gradients only if `backward` has them.
+Reference reference(const BackwardProblem& problem, bool backward, const std::vector<Sequence>&,
+                    const Visibility&);
+
+/// d program / d score at one point, by the chain rule over the tree.
+double score_derivative(const Expr& program, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t kv,
+                        std::int64_t len_q, std::int64_t len_kv, double score);
+
+}  // namespace bolide::testing
