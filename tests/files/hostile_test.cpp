@@ -110,6 +110,9 @@ TEST_F(HostileTest, T142_NamesAreEscapedInMessages) {
                    "it has 1: '\\x1b[2J"));
   EXPECT_TRUE(says(refusal(Code::file, [&] { open_tensors(folder() / "x\n\x1b[31m.npy"); }),
                    "x\\n\\x1b[31m.npy': cannot be opened"));
+  // The JSON parser's account of its last token is of raw bytes: here an 8-bit control and no UTF-8 at all.
+  EXPECT_TRUE(says(bad_file(file("e.safetensors", safetensors("{\"\x7f\xc2\x9b\xff\""))),
+                   "\\x7f\\xc2\\x9b\\xff", Not{"\x7f"}, Not{"\xff"}, Not{"\x9b"}));
   for (const char* bad : {"\x1b[31m", "\"\x1b[31m", "{\x1b[31m", "{'\x1b[31m': 1}",
                           "{'descr': '\x1b[31m', 'fortran_order': False, 'shape': ()}",
                           "{'descr': '<f4', 'fortran_order': \x1b[31m", "{'shape': (-\x1b[31m"}) {
