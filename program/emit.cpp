@@ -207,7 +207,8 @@ struct Program {{
     bolide::TensorArg tensors[{}];
   }};
   static constexpr bool kHasMask = {}, kHasScore = {}, kClassifies = {};
-  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p, [[maybe_unused]] const bolide::Point& at) {{
+  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p,
+                                 [[maybe_unused]] const bolide::Point& at) {{
 {}  }}
   BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
                                    [[maybe_unused]] const bolide::Point& at) {{
