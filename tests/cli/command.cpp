@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -42,6 +43,15 @@ std::string drain(int descriptor) {
   return text;
 }
 
+// A temporary file that nobody else sees and that vanishes with its descriptor; -1 if there is none.
+int unnamed_file() {
+  std::FILE* file = std::tmpfile();
+  if (!file) return -1;
+  const int descriptor = dup(fileno(file));
+  std::fclose(file);
+  return descriptor;
+}
+
 void wait_for(pid_t child, Ran& ran) {
   int status = 0;
   rusage usage{};
@@ -58,10 +68,8 @@ void wait_for(pid_t child, Ran& ran) {
 
 Ran bolide(const std::vector<std::string>& arguments, const RunSettings& settings) {
   int out[2];
-  char error_name[] = "/tmp/bolide-stderr-XXXXXX";
-  const int error = mkstemp(error_name);
+  const int error = unnamed_file();
   if (error < 0 || pipe(out) != 0) throw std::runtime_error("no pipe or temporary file");
-  unlink(error_name);
   const pid_t child = fork();
   if (child == 0) {
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
@@ -82,14 +90,12 @@ Ran bolide(const std::vector<std::string>& arguments, const RunSettings& setting
 }
 
 Ran bolide_on_terminal(const std::vector<std::string>& arguments) {
-  char out_name[] = "/tmp/bolide-stdout-XXXXXX";
-  const int out = mkstemp(out_name);
+  const int out = unnamed_file();
   int terminal = -1, its_end = -1;
   winsize size{};
   size.ws_row = 25, size.ws_col = 80;
   if (out < 0 || openpty(&terminal, &its_end, nullptr, nullptr, &size) != 0)
     throw std::runtime_error("no terminal or temporary file");
-  unlink(out_name);
   const pid_t child = fork();
   if (child == 0) {
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
