@@ -16,6 +16,8 @@
 #include "cli/progress.hpp"
 #include "testing/check.hpp"
 #include "testing/coverage.hpp"
+#include "testing/device_memory.hpp"
+#include "testing/kernel_budget.hpp"
 #include "testing/random_case.hpp"
 
 namespace bolide::cli {
@@ -39,12 +41,14 @@ struct CheckOptions {
   std::string case_file, filter, device = "cpu";
   std::optional<std::uint64_t> count, seed;
   std::optional<double> minutes;
+  std::optional<int> kernels;
   bool coverage = false, json = false, keep_going = false;
 
   bool draws() const { return cases.empty() && case_file.empty(); }
 };
 
 constexpr std::uint64_t kDefaultCount = 1000, kDefaultSeed = 1;
+constexpr int kDefaultKernels = 300;
 
 struct Tally {
   std::uint64_t passed = 0, failed = 0, refused = 0;
@@ -63,6 +67,8 @@ void check_options(const CheckOptions& o) {
   if (!o.draws() && (o.count || o.seed || o.minutes || !o.filter.empty()))
     throw Error(Code::invalid_argument,
                 "--count, --seed, --minutes and --filter are for random problems; cases were given");
+  if (o.kernels && (!o.draws() || parse_device(o.device).kind == Device::Kind::cpu))
+    throw Error(Code::invalid_argument, "--kernels is for random problems on a GPU");
   if (o.minutes && !(*o.minutes > 0)) throw Error(Code::invalid_argument, "--minutes must be more than 0");
 }
 
@@ -107,16 +113,20 @@ const char* kind_name(testing::Outcome::Kind kind) {
 
 class Checker {
  public:
-  explicit Checker(const CheckOptions& options) : o_(options), context_(open_context(options.device)) {}
+  explicit Checker(const CheckOptions& options)
+      : o_(options),
+        context_(parse_device(options.device)),
+        memory_(testing::memory_for(context_.device())) {}
+  Device device() const { return context_.device(); }
 
   // False: stop here.
   bool check(const testing::Case& c, Progress& progress) {
-    const testing::Outcome outcome = testing::check(c, context_);
+    const testing::Outcome outcome = testing::check(c, context_, *memory_);
     tally_.add(outcome);
     pool_.add(c, outcome);
     if (o_.coverage) coverage_.add(c);
     const bool failed = outcome.kind == testing::Outcome::failed;
-    const std::string shrunk = failed ? testing::shrink(c, context_).text() : "";
+    const std::string shrunk = failed ? testing::shrink(c, context_, most_attempts()).text() : "";
     if (o_.json || outcome.kind != testing::Outcome::passed) progress.clear();
     if (o_.json) print_json(outcome, c, shrunk);
     else if (failed) print_failure(outcome, c, shrunk);
@@ -134,6 +144,8 @@ class Checker {
   }
 
  private:
+  // On a GPU most attempts compile kernels.
+  int most_attempts() const { return device().kind == Device::Kind::cuda ? 24 : 200; }
   void print_failure(const testing::Outcome& outcome, const testing::Case& c,
                      const std::string& shrunk) const {
     fmt::print("FAILED: {}\n{}\n", c.text(), outcome.report);
@@ -173,6 +185,7 @@ class Checker {
 
   const CheckOptions& o_;
   Context context_;
+  std::unique_ptr<testing::Memory> memory_;
   Tally tally_;
   testing::Pool pool_;
   testing::Coverage coverage_;
@@ -192,6 +205,31 @@ int check_given(const CheckOptions& o) {
   return checker.finish();
 }
 
+// Kernels are compiled for each program: all that the draws share, before the first is checked.
+int check_drawn_on_gpu(const CheckOptions& o, Checker& checker) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const testing::SharedDraws draws = testing::share_kernels(
+      testing::multiprocessors(checker.device()), o.seed.value_or(kDefaultSeed),
+      o.count.value_or(kDefaultCount), testing::Filter::parse(o.filter), o.kernels.value_or(kDefaultKernels));
+  const int failed = testing::prepare_kernels(draws);
+  if (!o.json)
+    fmt::print("{} cases share {} kernels, ready in {:.1f} s{}\n", draws.cases.size(), draws.kernels.size(),
+               std::chrono::duration<double>(Clock::now() - start).count(),
+               failed ? fmt::format("; {} did not compile", failed) : "");
+  std::fflush(stdout);
+  std::atomic<std::size_t> done = 0;
+  {
+    Progress progress("check",
+                      [&] { return static_cast<double>(done) / static_cast<double>(draws.cases.size()); });
+    for (const testing::Case& c : draws.cases) {
+      if (!checker.check(c, progress)) break;
+      ++done;
+    }
+  }
+  return checker.finish();
+}
+
 int check_drawn(const CheckOptions& o) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
@@ -203,6 +241,10 @@ int check_drawn(const CheckOptions& o) {
   const std::uint64_t seed = o.seed.value_or(kDefaultSeed);
   const testing::Filter filter = testing::Filter::parse(o.filter);
   Checker checker(o);
+  if (checker.device().kind == Device::Kind::cuda) {
+    if (o.minutes) throw Error(Code::invalid_argument, "--minutes is for the CPU; on a GPU give --count");
+    return check_drawn_on_gpu(o, checker);
+  }
   std::atomic<std::uint64_t> done = 0;
   const auto fraction = [&] {
     const double by_count = count ? static_cast<double>(done) / static_cast<double>(*count) : 0;
@@ -241,6 +283,11 @@ void add_check(CLI::App& app, Action& action) {
           "--filter", o->filter,
           "Only problems with these values of options: \"op=bwd kv=paged,pagelist\" (--coverage lists both)")
       ->type_name("TEXT");
+  command
+      ->add_option("--kernels", o->kernels,
+                   "GPU: random problems share at most so many kernels (default: 300)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--coverage", o->coverage, "Print how often each pair of option values came up");
   command->add_flag("--keep-going", o->keep_going, "Go on after a failure");
   command->add_option("--device", o->device, "What to check: cpu, cuda or cuda:N")

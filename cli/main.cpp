@@ -73,6 +73,7 @@ int parse_and_run(int argc, char** argv) {
   Action action;
   add_run(app, action);
   add_check(app, action);
+  add_bench(app, action);
   add_explain(app, action);
   add_info(app, action);
   try {

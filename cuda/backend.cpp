@@ -15,19 +15,6 @@ namespace {
 
 constexpr int kMaxParameterBytes = 32764, kMaxParameterBytesBefore12_1 = 4096;
 
-// One store for all backends that live at the same time: a kernel is compiled once for all devices of a
-// process.
-std::shared_ptr<jit::KernelStore> shared_store(const Driver& driver) {
-  static std::mutex mutex;
-  static std::weak_ptr<jit::KernelStore> store;
-  std::lock_guard lock(mutex);
-  std::shared_ptr<jit::KernelStore> alive = store.lock();
-  if (!alive)
-    store = alive =
-        std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.driver_major = driver.major()});
-  return alive;
-}
-
 std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& plan,
                                                           const jit::CompiledKernel& code) {
   const ForwardChoice& c = plan.choice;
@@ -95,7 +82,7 @@ class CudaBackend : public Backend {
   }
   void forward(const BackendPlan& plan, const ForwardProblem& p, Workspace w,
                bolide::Stream stream) const override {
-    launch_forward(context_->driver(), static_cast<const ForwardPlan&>(plan), p, w.data,
+    launch_forward(*context_, static_cast<const ForwardPlan&>(plan), p, w.data,
                    static_cast<StreamHandle>(stream.handle));
   }
   void backward(const BackendPlan&, const BackwardProblem&, Workspace, bolide::Stream) const override {
@@ -130,8 +117,8 @@ class CudaBackend : public Backend {
     const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
     for (int i = 0; i < 3; ++i) {
       plan.addresses[i] = tensors[i]->data;
-      plan.maps[i] = tensor_map(context_->driver(), *tensors[i],
-                                i ? plan.choice.kv_box_rows : plan.choice.config.tile_q);
+      plan.maps[i] =
+          tensor_map(*context_, *tensors[i], i ? plan.choice.kv_box_rows : plan.choice.config.tile_q);
     }
   }
 
@@ -142,6 +129,17 @@ class CudaBackend : public Backend {
 
 }  // namespace
 
+std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver) {
+  static std::mutex mutex;
+  static std::weak_ptr<jit::KernelStore> store;
+  std::lock_guard lock(mutex);
+  std::shared_ptr<jit::KernelStore> alive = store.lock();
+  if (!alive)
+    store = alive =
+        std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.driver_major = driver.major()});
+  return alive;
+}
+
 std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> context,
                                       std::shared_ptr<jit::KernelStore> store) {
   return std::make_unique<CudaBackend>(std::move(context), std::move(store));
@@ -149,7 +147,7 @@ std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> conte
 
 std::unique_ptr<Backend> make_backend(int ordinal) {
   auto context = DeviceContext::open(Driver::open(), ordinal);
-  auto store = shared_store(context->driver());
+  auto store = kernel_store(context->driver());
   return make_backend(std::move(context), std::move(store));
 }
 

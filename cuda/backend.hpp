@@ -15,7 +15,11 @@ namespace bolide::cuda {
 /// or takes them from the cache; it refuses devices that are not sm_90, and backward problems.
 std::unique_ptr<Backend> make_backend(int ordinal);
 
-/// The same over a context and a store of kernels of the caller's.
+/// The store of kernels of all back ends that live at the same time: a kernel is compiled once for all
+/// devices.
+std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver);
+
+/// A back end over a context and a store of the caller's.
 std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> context,
                                       std::shared_ptr<jit::KernelStore> store);
 

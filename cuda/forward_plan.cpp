@@ -136,7 +136,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
   f.num_splits = c.num_splits;
   f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
-                                      std::min(f.heads_per_kv, 1024));
+                                      std::min(f.heads_per_kv, 1024), static_cast<bool>(p.mask));
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
@@ -145,7 +145,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   return f;
 }
 
-device::TensorMap tensor_map(const Driver& driver, const Tensor& t, int box_rows) {
+device::TensorMap tensor_map(const DeviceContext& context, const Tensor& t, int box_rows) {
   const int rows = t.rank() - 3;
   TensorMapShape shape{
       .address = t.data, .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16, .rank = 4};
@@ -160,15 +160,16 @@ device::TensorMap tensor_map(const Driver& driver, const Tensor& t, int box_rows
         size > 1 ? static_cast<std::uint64_t>(t.strides[axes[i]] * size_of(t.dtype)) : 16;
   }
   shape.box = {64, static_cast<unsigned>(box_rows), 1, 1};
-  const TensorMap encoded = make_tensor_map(driver, shape);
+  const DeviceContext::Current current(context);  // drivers refuse to encode without one
+  const TensorMap encoded = make_tensor_map(context.driver(), shape);
   device::TensorMap map;
   static_assert(sizeof map == sizeof encoded);
   std::memcpy(&map, &encoded, sizeof map);
   return map;
 }
 
-void launch_forward(const Driver& driver, const ForwardPlan& plan, const ForwardProblem& p, void* workspace,
-                    StreamHandle stream) {
+void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const ForwardProblem& p,
+                    void* workspace, StreamHandle stream) {
   const ForwardChoice& c = plan.choice;
   if (c.grid == 0) return;
   FwdParams f = forward_params(p, plan.sizes, c, workspace);
@@ -178,7 +179,7 @@ void launch_forward(const Driver& driver, const ForwardPlan& plan, const Forward
     for (int i = 0; i < 3; ++i)
       *maps[i] = tensors[i]->data == plan.addresses[i]
                      ? plan.maps[i]
-                     : tensor_map(driver, *tensors[i], i ? c.kv_box_rows : c.config.tile_q);
+                     : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.config.tile_q);
   }
   std::vector<std::byte> other;
   if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));

@@ -23,7 +23,7 @@ struct TensorMapShape {
 std::string why_no_tensor_map(const TensorMapShape& shape);
 
 /// Throws Error{refused} with why_no_tensor_map's sentence, Error{device} if the driver refuses all the same.
-/// Host work only, about a microsecond; no context is needed.
+/// Host work only, about a microsecond; a context must be current.
 TensorMap make_tensor_map(const Driver& driver, const TensorMapShape& shape);
 
 }  // namespace bolide::cuda

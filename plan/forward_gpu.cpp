@@ -11,6 +11,7 @@
 #include <set>
 
 #include "plan/splits.hpp"
+#include "program/facts.hpp"
 
 namespace bolide {
 namespace {
@@ -117,11 +118,24 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 }
 
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, bool partial_tiles, bool scale_first) {
-  FwdConfig c =
-      device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles, scale_first);
+                      int copy_bytes, bool partial_tiles, bool heavy_program, bool scale_first) {
+  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles,
+                                      heavy_program, scale_first);
   c.copy_bytes = producer == Producer::tma ? 16 : copy_bytes;
   return c;
+}
+
+// Programs that gather or compute much need a producer with more registers: see choose_config.
+bool is_heavy(const ForwardProblem& p) {
+  constexpr int kFewNodes = 16;
+  int nodes = 0;
+  bool gathers = false;
+  for (const Expr* e : {p.mask ? &p.mask.expr() : nullptr, p.score ? &p.score.expr() : nullptr})
+    if (e) {
+      const program::Facts facts = program::facts(*e);
+      nodes += facts.nodes, gathers |= !facts.captured.empty();
+    }
+  return gathers || nodes > kFewNodes;
 }
 
 ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c) {
@@ -183,12 +197,12 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   c.producer = choose_producer(p, s);
   c.packed = is_packed(p.queries);
   const auto type = element_of(p.q.dtype), out = element_of(p.out.dtype);
-  const bool scale_first = !(s.scale > 0);
+  const bool scale_first = !p.score && !(s.scale > 0);  // with a score kernels always do
   // Boxes of a page must also divide the tile: the smaller one is a power of two.
   const bool partial_tiles = p.mask || is_paged(p.keys);
   const auto dims = kernel_dims(s.head_dim, s.head_dim_v);
-  c.config =
-      make_config(dims, type, out, c.producer.producer, c.producer.copy_bytes, partial_tiles, scale_first);
+  c.config = make_config(dims, type, out, c.producer.producer, c.producer.copy_bytes, partial_tiles,
+                         is_heavy(p), scale_first);
   c.kv_tiles = ceil_div(s.rows_kv, c.config.tile_kv);
 
   // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
@@ -234,10 +248,10 @@ std::vector<device::FwdConfig> every_forward_config() {
     for (const auto type : {device::Element::bf16, device::Element::f16})
       for (const auto out : {type, device::Element::f32})
         for (const bool scale_first : {false, true})
-          for (const bool partial : {false, true}) {
-            add(make_config(d, type, out, Producer::tma, 16, partial, scale_first));
+          for (const auto& [partial, heavy] : {std::pair{false, false}, {true, false}, {true, true}}) {
+            add(make_config(d, type, out, Producer::tma, 16, partial, heavy, scale_first));
             for (const int bytes : kCopyBytes)
-              add(make_config(d, type, out, Producer::gathered, bytes, partial, scale_first));
+              add(make_config(d, type, out, Producer::gathered, bytes, partial, heavy, scale_first));
           }
   return all;
 }
@@ -249,12 +263,12 @@ std::string config_text(const device::FwdConfig& c) {
   return fmt::format(
       "bolide::device::FwdConfig{{.head_dim = {}, .head_dim_v = {}, .type = bolide::device::Element::{}, "
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
-      ".tile_q = {}, "
-      ".tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = {}, "
-      ".scale_first = {}}}",
+      ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
+      "{}, "
+      ".rolled_mask = {}, .scale_first = {}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.scale_first);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.scale_first);
 }
 
 }  // namespace bolide

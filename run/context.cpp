@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "cpu/backend.hpp"
+#include "cuda/backend.hpp"
 #include "plan/signature.hpp"
 
 namespace bolide {
@@ -28,9 +29,7 @@ std::unique_ptr<const Backend> backend_for(Device device) {
                   fmt::format("there is one CPU device, 0; {} was asked for", device.ordinal));
     return cpu::make_backend();
   }
-  throw Error(Code::refused,
-              fmt::format("cuda:{} was asked for, but this build serves the CPU only; use Device::cpu()",
-                          device.ordinal));
+  return cuda::make_backend(device.ordinal);
 }
 
 const ForwardProblem& forward_of(const ForwardProblem& p) { return p; }

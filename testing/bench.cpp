@@ -1,4 +1,4 @@
-// Times cases.
+// Times cases: copies of their tensors in turn, graphs and events on a GPU, the clock on the CPU.
 #include "testing/bench.hpp"
 
 #include <bolide/error.hpp>

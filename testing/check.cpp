@@ -118,7 +118,7 @@ class Checker {
   std::string forward(Setup& a, Setup& b, const Plan& plan, const Reference& want) {
     const ForwardProblem &pa = a.host().forward, &pb = b.host().forward;
     std::string bad = run_forward(a, plan);
-    if (bad.empty()) bad = keep("out", compare_out(a.result(pa.out), want));
+    if (bad.empty()) bad = keep("out", compare_out(a.result(pa.out), want, pa.q.dtype));
     if (bad.empty() && pa.lse) bad = keep("lse", compare_lse(a.result(pa.lse), want));
     if (!bad.empty()) return bad;
     const Kept out(a.result(pa.out)), lse(pa.lse ? a.result(pa.lse) : Tensor());

@@ -139,15 +139,17 @@ Distance& Distance::operator+=(const Distance& other) {
 }
 double Distance::ratio() const { return error2 == 0 ? 0 : floor2 == 0 ? kInf : std::sqrt(error2 / floor2); }
 
-Comparison compare_out(const Tensor& out, const Reference& r) {
+Comparison compare_out(const Tensor& out, const Reference& r, DType inputs) {
   const std::vector<double> got = elements(out);
   Comparison c;
   c.failure = compare_pattern("out", out, got, r.out.data);
   if (c.failure.empty()) c.failure = compare_empty_rows(out, r);
   if (!c.failure.empty()) return c;
-  const Errors e = measure(out, got, r.out.data, nullptr);
+  Tensor precision = out;
+  if (out.dtype == DType::f32) precision.dtype = inputs;
+  const Errors e = measure(precision, got, r.out.data, nullptr);
   c.distance = e.distance;
-  c.failure = judge("out", out, e, got, r.out.data, 1);
+  c.failure = judge("out", precision, e, got, r.out.data, 1);
   return c;
 }
 

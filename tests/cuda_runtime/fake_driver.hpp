@@ -177,7 +177,7 @@ inline void add_streams(DriverTable& t) {
   t.encode_tiled.function = [](TensorMap* map, TensorMapType, unsigned rank, void*, const std::uint64_t*,
                                const std::uint64_t*, const unsigned*, const unsigned*, int, TensorMapSwizzle,
                                TensorMapPromotion, int) {
-    return map->opaque[0] = rank, answer("cuTensorMapEncodeTiled", false);
+    return map->opaque[0] = rank, answer("cuTensorMapEncodeTiled");
   };
 }
 

@@ -133,6 +133,7 @@ TEST_F(Gpu, ATensorMapBringsABoxAndZerosBeyondTheEnd) {
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<unsigned short>(i + 1);
   DeviceBuffer from(context, rows.size() * 2), to(context, 8 * 64 * 2);
   from.upload(rows.data(), from.bytes());
+  const DeviceContext::Current current(*context);
   const TensorMap map = make_tensor_map(*driver, {.address = from.data(),
                                                   .type = TensorMapType::bf16,
                                                   .rank = 2,

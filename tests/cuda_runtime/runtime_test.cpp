@@ -145,6 +145,7 @@ TEST_F(Runtime, EveryFailureIsTypedAndLeavesNothingBehind) {
     Graph graph(stream, [&] { kernel({}, stream.handle(), 7); });
     begin.record(stream.handle()), graph.launch(stream.handle()), end.record(stream.handle());
     end.synchronize(), stream.synchronize(), end.milliseconds_since(begin);
+    const DeviceContext::Current current(*c);
     make_tensor_map(*driver, {.address = buffer.data(), .rank = 1, .sizes = {8}, .box = {8}});
   };
   everything();

@@ -1,0 +1,159 @@
+// The back end over a fake driver: what a call asks of the driver, what it puts on the stream, what plan and
+// explain say, what a call costs the host. Needs NVRTC for the kernels' text, no GPU.
+#include "cuda/backend.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bolide/error.hpp>
+#include <bolide/operations.hpp>
+#include <chrono>
+#include <map>
+
+#include "cuda/forward_plan.hpp"
+#include "jit/kernel_store.hpp"
+#include "tests/cuda_runtime/fake_driver.hpp"
+#include "tests/jit/test_nvrtc.hpp"
+
+namespace bolide::cuda {
+namespace {
+
+constexpr std::uintptr_t kPlace = 1 << 20;
+
+Tensor at(std::uintptr_t address, DType type, const Dims& shape) {
+  return Tensor(reinterpret_cast<void*>(address), type, shape, Device::cuda(0));
+}
+ForwardProblem dense(std::int64_t batch, std::int64_t rows, std::int64_t heads, std::int64_t d) {
+  return fwd({.q = at(kPlace, DType::bf16, {batch, rows, heads, d}),
+              .k = at(2 * kPlace, DType::bf16, {batch, rows, heads, d}),
+              .v = at(3 * kPlace, DType::bf16, {batch, rows, heads, d}),
+              .out = at(4 * kPlace, DType::bf16, {batch, rows, heads, d}),
+              .lse = at(5 * kPlace, DType::f32, {batch, heads, rows})});
+}
+ForwardProblem packed() {
+  return varlen_fwd({.q = at(kPlace, DType::bf16, {1000, 32, 128}),
+                     .k = at(2 * kPlace, DType::bf16, {1000, 32, 128}),
+                     .v = at(3 * kPlace, DType::bf16, {1000, 32, 128}),
+                     .out = at(4 * kPlace, DType::bf16, {1000, 32, 128}),
+                     .cu_seqlens_q = at(5 * kPlace, DType::i32, {3}),
+                     .cu_seqlens_kv = at(6 * kPlace, DType::i32, {3})});
+}
+
+class BackendTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
+    driver_ = Driver(testing::fake_table()).observed_by([this](const char* name) { ++calls_[name]; });
+    backend_ = make_backend(DeviceContext::open(driver_, 0), store());
+  }
+  // Compiled once for all tests of the process.
+  static std::shared_ptr<jit::KernelStore> store() {
+    static auto store = std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.use_disk = false});
+    return store;
+  }
+  std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p) { return backend_->plan(p, validate(p)); }
+  void run(const BackendPlan& plan, const ForwardProblem& p) {
+    calls_.clear();
+    backend_->forward(plan, p, {reinterpret_cast<void*>(16 * kPlace), plan.workspace_bytes}, {});
+  }
+  std::map<std::string, int> calls_;
+  std::shared_ptr<const Driver> driver_;
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_F(BackendTest, ADenseCallIsOneLaunchAndNothingElse) {
+  const ForwardProblem p = dense(2, 4096, 8, 128);
+  const auto planned = plan(p);
+  EXPECT_EQ(planned->path, "cuda/fwd_sm90");
+  EXPECT_EQ(planned->workspace_bytes, 0u);
+  run(*planned, p);
+  EXPECT_EQ(calls_, (std::map<std::string, int>{
+                        {"cuCtxPushCurrent", 1}, {"cuCtxPopCurrent", 1}, {"cuLaunchKernelEx", 1}}));
+  EXPECT_EQ(testing::fake().last.grid[0], 132u);
+  EXPECT_EQ(testing::fake().last.num_attributes, 0u);
+}
+
+TEST_F(BackendTest, OtherAddressesAreEncodedAnew) {
+  ForwardProblem p = dense(2, 4096, 8, 128);
+  const auto planned = plan(p);
+  p.k.data = reinterpret_cast<void*>(9 * kPlace);
+  run(*planned, p);
+  EXPECT_EQ(calls_["cuTensorMapEncodeTiled"], 1);
+}
+
+TEST_F(BackendTest, ASplitCallIsTwoLaunches) {
+  const ForwardProblem p = dense(1, 1, 4, 128);
+  ForwardProblem longer = p;
+  longer.k = at(2 * kPlace, DType::bf16, {1, 8192, 4, 128}),
+  longer.v = at(3 * kPlace, DType::bf16, {1, 8192, 4, 128});
+  const auto planned = plan(longer);
+  run(*planned, longer);
+  EXPECT_EQ(calls_["cuLaunchKernelEx"], 2);
+  EXPECT_GT(planned->workspace_bytes, 0u);
+  EXPECT_EQ(testing::fake().last.grid[0], 1u) << "four rows a block";
+}
+
+TEST_F(BackendTest, PackedQueriesAreCountedByALaunchThatTheMainOneOverlaps) {
+  const ForwardProblem p = packed();
+  const auto planned = plan(p);
+  run(*planned, p);
+  EXPECT_EQ(calls_["cuLaunchKernelEx"], 2);
+  EXPECT_EQ(calls_["cuMemAlloc"] + calls_["cuStreamSynchronize"] + calls_["cuMemcpyAsync"], 0);
+  ASSERT_EQ(testing::fake().last_attributes.size(), 1u);
+  EXPECT_EQ(testing::fake().last_attributes[0].id, LaunchAttributeId::programmatic_serialization);
+}
+
+TEST_F(BackendTest, NumbersOfAProgramMayChangeUnderAPlan) {
+  ForwardProblem p = dense(2, 4096, 8, 128);
+  p.mask = Mask::parse("kv <= q && q - kv < 1024");
+  const auto planned = plan(p);
+  const auto compiled = store()->statistics().compiled;
+  p.mask = Mask::parse("kv <= q && q - kv < 1000");
+  run(*planned, p);
+  (void)plan(p);
+  EXPECT_EQ(store()->statistics().compiled, compiled) << "one text for all numbers";
+}
+
+TEST_F(BackendTest, ExplainNamesTheDecisions) {
+  const auto planned = plan(dense(2, 4096, 8, 128));
+  std::map<std::string, std::string> details(planned->details.begin(), planned->details.end());
+  for (const char* name :
+       {"kernel", "tile", "registers", "producer", "splits", "launches", "determinism", "workspace layout"})
+    EXPECT_FALSE(details[name].empty()) << name;
+  EXPECT_NE(details["kernel"].find("fwd_sm90<"), std::string::npos);
+}
+
+TEST_F(BackendTest, BackwardIsRefused) {
+  ForwardProblem p = dense(1, 64, 2, 64);
+  const BackwardProblem b{.forward = p,
+                          .dout = p.out,
+                          .dq = at(7 * kPlace, DType::bf16, p.q.shape),
+                          .dk = at(8 * kPlace, DType::bf16, p.k.shape),
+                          .dv = at(9 * kPlace, DType::bf16, p.v.shape)};
+  try {
+    (void)backend_->plan(b, validate(b));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::refused);
+  }
+}
+
+// The driver's own part of a launch comes on top: `bolide bench` measures both together on a GPU.
+TEST_F(BackendTest, ACallCostsTheHostLittle) {
+  const ForwardProblem p = packed();
+  const auto planned = plan(p);
+  const auto quiet =
+      make_backend(DeviceContext::open(std::make_shared<Driver>(testing::fake_table()), 0), store());
+  double best = 1;
+  for (int round = 0; round < 20; ++round) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < 100; ++i)
+      quiet->forward(*planned, p, {reinterpret_cast<void*>(16 * kPlace), planned->workspace_bytes}, {});
+    best =
+        std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / 100);
+  }
+  EXPECT_LT(best, 2e-6) << "without the driver; the budget with it is 5 us";
+}
+
+}  // namespace
+}  // namespace bolide::cuda
