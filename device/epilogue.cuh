@@ -18,12 +18,24 @@ BOLIDE_DEVICE Out* out_row(const FwdParams& p, const WorkItem& w, int row) {
          static_cast<i64>(w.q_row + row) * p.out.row_stride + w.head * p.out.head_stride;
 }
 
+BOLIDE_DEVICE float* lse_at(const FwdParams& p, const WorkItem& w, int row) {
+  return p.lse + w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
+         static_cast<i64>(w.q_row + row) * p.lse_row_stride;
+}
+
+// Eight neighbouring columns of a row in 16 bits, for narrow or misaligned rows.
+BOLIDE_DEVICE void store_some(u16* out, const u32 (&words)[4], int count) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+    if (j < count) out[j] = static_cast<u16>(words[j / 2] >> (16 * (j % 2)));
+}
+
 // Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once
-// where the row is aligned.
+// where the row allows it.
 template <class T, int kCols>
 BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
                                int lane) {
-  const bool aligned = (reinterpret_cast<u64>(out) & 15) == 0;
+  const bool whole = (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0;
 #pragma unroll
   for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
     u32 words[4] = {};
@@ -32,16 +44,27 @@ BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm
       if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
     transpose_quad(words, lane);
     const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
-    if (!write || col >= columns) continue;
-    if (aligned && col + 8 <= columns) {
+    if (write && whole && col < columns)
       *reinterpret_cast<uint4*>(out + col) = {words[0], words[1], words[2], words[3]};
-    } else {
-#pragma unroll
-      for (int j = 0; j < 8; ++j)
-        if (col + j < columns) out[col + j] = static_cast<u16>(words[j / 2] >> (16 * (j % 2)));
-    }
+    if (write && !whole) store_some(out + col, words, columns - col);
   }
 }
+
+// Any NaN in row r of a thread's two.
+template <int kCols>
+BOLIDE_DEVICE bool any_nan(const Frag<kCols>& o, int r) {
+  u32 any = 0;
+#pragma unroll
+  for (int i = 2 * r; i < o.kSize; i += 8) {
+    u32 found;
+    asm("{ .reg .pred p; setp.nan.f32 p, %1, %2; setp.nan.or.f32 p, %3, %4, p; selp.u32 %0, 1, 0, p; }"
+        : "=r"(found)
+        : "f"(o.x[i]), "f"(o.x[i + 1]), "f"(o.x[i + 4]), "f"(o.x[i + 5]));
+    any |= found;
+  }
+  return any;
+}
+
 template <int kCols>
 BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
                                int lane) {
@@ -78,9 +101,9 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
   }
 }
 
-// Writes this thread's rows q_row and q_row + 8. True: a row whose sum is sound holds a NaN, which only V can
-// have brought.
-template <FwdConfig c>
+// Writes this thread's rows q_row and q_row + 8. True: do the item again. A row whose sum is sound holds a
+// NaN, which only V can have brought; or scores were too large.
+template <FwdConfig c, bool kWide>
 BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_v>& o, OnlineSoftmax& softmax,
                          float scale, int q_row, int lane) {
   bool suspicious = false;
@@ -90,10 +113,7 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_
     const bool write = row < w.rows_q, live = row < w.len_q;
     float lse;
     float norm = softmax.finish(r, scale, lse);
-    bool bad = false;
-#pragma unroll
-    for (int i = 2 * r; i < o.kSize; i += 4) bad |= isnan(o.x[i]) || isnan(o.x[i + 1]);
-    suspicious |= bad && live && norm == norm;
+    suspicious |= live && ((any_nan(o, r) && norm == norm) || (!kWide && softmax.is_beyond(r)));
     if (!live) {
 #pragma unroll
       for (int i = 2 * r; i < o.kSize; i += 4) o.x[i] = o.x[i + 1] = 0.f;
@@ -104,10 +124,7 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_
       store_row32(out_row<float>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
     else store_row16<Type16<c.out_type>>(out_row<u16>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
     if (p.lse && lane % 4 == 0 && write)
-      p.lse[w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
-            static_cast<i64>(w.q_row + row) * p.lse_row_stride] = live                ? lse
-                                                                  : p.num_splits == 1 ? kNegInf
-                                                                                      : kOutOfUse;
+      *lse_at(p, w, row) = live ? lse : p.num_splits == 1 ? kNegInf : kOutOfUse;
   }
   return suspicious;
 }

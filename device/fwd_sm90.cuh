@@ -97,7 +97,8 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
     }
   }
   if constexpr (kMasked)
-    if (w.pass >= Pass::positive) {  // P is to say which keys are visible, and nothing else
+    if (w.pass >= Pass::positive) {   // P is to say which keys are visible, and nothing else
+      asm volatile("" ::: "memory");  // a branch, not a select for every score of every pass
 #pragma unroll
       for (int i = 0; i < s.kSize; ++i) s.x[i] = s.x[i] == kNegInf ? kNegInf : 0.f;
     }
@@ -163,9 +164,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       smem.k_ring.release(k_at);
       apply_program<c, Program, kMasked>(s, p, program, w, q_row, at.tile(), lane);
 
-      softmax.find_max<0>(s, factor[0]);
+      softmax.find_max<kMasked || kScores, 0>(s, factor[0]);
       softmax.exponentiate<0, 0, c.early_cols>(s);
-      softmax.find_max<1>(s, factor[1]);
+      softmax.find_max<kMasked || kScores, 1>(s, factor[1]);
       pin(s);
       // The next step's keys. They landed long ago, but a branch here keeps the assembler from moving the
       // wait for PV, below, up to the top of the softmax.
@@ -202,9 +203,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       smem.k_ring.release(k_at);
       if (kScores || seen == TileClass::some)
         apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
-      softmax.find_max<0>(s, factor[0]);
+      softmax.find_max<true, 0>(s, factor[0]);
       softmax.exponentiate<0, 0, c.tile_kv>(s);
-      softmax.find_max<1>(s, factor[1]);
+      softmax.find_max<true, 1>(s, factor[1]);
       softmax.exponentiate<1, 0, c.tile_kv>(s);
       if (started) scale_rows(o, factor);
       started = true;
@@ -231,7 +232,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     }
 
     if (w.pass <= Pass::finite) {
-      const bool suspicious = store<c>(p, w, o, softmax, kScores ? 1.f : p.scale, q_row, lane);
+      const bool suspicious = store<c, kScores>(p, w, o, softmax, kScores ? 1.f : p.scale, q_row, lane);
       if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
     } else {
       add_infinities<c>(p, w, o, q_row, lane);

@@ -7,13 +7,6 @@
 
 namespace bolide::device {
 
-// A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
-BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
-  return clamp(
-      ptx::ldg(p.pages.indices + clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1)), 0,
-      p.pages.count - 1);
-}
-
 // What V's Infs and NaNs become in a pass that computes an item again.
 template <class T>
 BOLIDE_DEVICE u32 scrub_word(u32 word, Pass pass) {
@@ -160,7 +153,7 @@ template <FwdConfig c, class Smem>
 struct GatheredLoader {
   static constexpr int kWarps = 3, kThreads = 32 * kWarps;
   static constexpr int kArrivals = kThreads + 1;  // each thread's copies, and the word of who wrote tile_info
-  static constexpr int kUnroll = c.copy_bytes == 16 ? 2 : 1;
+  static constexpr int kUnroll = 1;
   using T = Type16<c.type>;
   Smem& smem;
   const FwdParams& p;
@@ -171,9 +164,9 @@ struct GatheredLoader {
   BOLIDE_DEVICE static int thread() { return threadIdx.x - 32; }
   BOLIDE_DEVICE void finish() {}
 
-  // Calls visit(row, chunk, address) for this thread's chunks of a tile. A warp takes every third block of
-  // eight rows, a lane one of eight columns of 16 bytes in two of its rows: where they lie differs from block
-  // to block by a constant.
+  // Calls visit(row, half, chunk, address) for this thread's chunks in row + 4 * half of a tile's first
+  // panel. A warp takes every third block of eight rows, a lane one of eight columns of 16 bytes in two of
+  // its rows: where they lie differs from block to block by a constant.
   template <class Tile, class Visit>
   BOLIDE_DEVICE static void each_chunk(const Tile& tile, Visit visit) {
     int thread = threadIdx.x - 32;
@@ -183,28 +176,43 @@ struct GatheredLoader {
 #pragma unroll kUnroll
     for (int row = first; row < Tile::kRows; row += 8 * kWarps, address += 1024 * kWarps)
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        visit(row + 4 * half, column, (address + 512 * half) ^ (64 * half));
+      for (int half = 0; half < 2; ++half) visit(row, half, column, (address + 512 * half) ^ (64 * half));
   }
-  // Copies a tile's first `live` rows; row_at(i) is where row i starts.
+  // Copies a tile's first `live` rows; row_at(i) is where row i starts. Rows that are neither dead nor narrow
+  // nor paged need no more than an addition each: a warp's instructions come one after another here, and
+  // latency counts.
   template <class Tile, class RowAt>
-  BOLIDE_DEVICE void gather(const Tile& dst, int live, int columns, RowAt row_at, u64& bar, Pass pass) {
-    each_chunk(dst, [&](int row, int column, u32 address) {
-      const bool is_live = row < live;
-      const u16* from = is_live ? row_at(row) : static_cast<const u16*>(p.k.data);
+  BOLIDE_DEVICE void gather(const Tile& dst, int live, int columns, RowAt row_at, Stride stride, u64& bar,
+                            Pass pass) {
+    if (c.copy_bytes == 16 && stride != 0 && live >= Tile::kRows && columns == Tile::kCols) {
+      const int first = thread() / 32 * 8 + thread() % 32 / 8;
+      const u16* from = row_at(first) + 8 * (thread() % 8);
+      each_chunk(dst, [&](int, int half, int column, u32 address) {
 #pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel) {
-        const int chunk = 8 * panel + column, bytes = is_live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
-        if (chunk < Tile::kChunks)
-          copy_chunk(address + panel * Tile::kPanelBytes, from + (bytes ? 8 * chunk : 0), bytes);
-      }
-    });
+        for (int panel = 0; panel < Tile::kPanels; ++panel)
+          if (8 * panel + column < Tile::kChunks)
+            ptx::cp_async_16(address + panel * Tile::kPanelBytes, from + 64 * panel);
+        from += half ? (8 * kWarps - 4) * stride : 4 * stride;
+      });
+    } else {
+      each_chunk(dst, [&](int row, int half, int column, u32 address) {
+        row += 4 * half;
+        const bool is_live = row < live;
+        const u16* from = is_live ? row_at(row) : static_cast<const u16*>(p.k.data);
+#pragma unroll
+        for (int panel = 0; panel < Tile::kPanels; ++panel) {
+          const int chunk = 8 * panel + column, bytes = is_live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
+          if (chunk < Tile::kChunks)
+            copy_chunk(address + panel * Tile::kPanelBytes, from + (bytes ? 8 * chunk : 0), bytes);
+        }
+      });
+    }
     if (c.copy_bytes >= 4 && pass == Pass::fast) {
       ptx::cp_async_mbarrier_arrive_noinc(bar);
     } else {
       ptx::cp_async_wait_all();
       if (pass != Pass::fast)
-        each_chunk(dst, [&](int, int column, u32 address) {
+        each_chunk(dst, [&](int, int, int column, u32 address) {
           for (int panel = 0; panel < Tile::kPanels && 8 * panel + column < Tile::kChunks; ++panel)
             scrub_chunk<T>(address + panel * Tile::kPanelBytes, pass);
         });
@@ -233,7 +241,7 @@ struct GatheredLoader {
                       w.head * p.q.head_stride + static_cast<i64>(w.q_row + w.q_begin) * p.q.row_stride;
     gather(
         smem.q, w.len_q - w.q_begin, p.head_dim, [&](int row) { return base + row * p.q.row_stride; },
-        smem.q_ring.full[0], Pass::fast);
+        p.q.row_stride, smem.q_ring.full[0], Pass::fast);
     q_at.next();
   }
   template <class Tile>
@@ -249,11 +257,12 @@ struct GatheredLoader {
             const u32 r = begin + row;
             return base + page_at(p, w, r / size) * view.batch_stride + r % size * view.row_stride;
           },
-          bar, pass);
+          0, bar, pass);
     } else {
       base += w.kv_batch * view.batch_stride + begin * view.row_stride;
       gather(
-          dst, w.len_kv - first, columns, [&](int row) { return base + row * view.row_stride; }, bar, pass);
+          dst, w.len_kv - first, columns, [&](int row) { return base + row * view.row_stride; },
+          view.row_stride, bar, pass);
     }
   }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {

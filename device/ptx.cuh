@@ -41,6 +41,9 @@ BOLIDE_DEVICE void tma_load_4d(u32 dst, const void* map, u64& bar, int c0, int c
 BOLIDE_DEVICE void prefetch_tensormap(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
+BOLIDE_DEVICE void cp_async_16(u32 dst, const void* src) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory");
+}
 // kBytes from global to shared memory, of which the first source_bytes are read and the rest are zero.
 template <int kBytes>
 BOLIDE_DEVICE void cp_async(u32 dst, const void* src, u32 source_bytes) {

@@ -75,6 +75,13 @@ BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
   return {begin, end > begin ? end - begin : 0};
 }
 
+// A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
+BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
+  return clamp(
+      ptx::ldg(p.pages.indices + clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1)), 0,
+      p.pages.count - 1);
+}
+
 // Where sequence b's keys are. Returns how many there are.
 BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
   const int source = p.kv_batch ? clamp(p.kv_batch[b], 0, p.kv_batches - 1) : b;

@@ -17,18 +17,12 @@ struct OnlineSoftmax {
   float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
   float sum[2] = {0.f, 0.f};          // this thread's share; the quad is added up in finish()
 
-  // The exponent's scale and offset for a row whose largest score is top. Scores beyond 2^28, whose product
-  // with the scale rounds by more than the exponential can bear or overflows, are equal or worlds apart: any
-  // power of two, which rounds nothing, tells which (contract C14, C15).
-  BOLIDE_DEVICE void rebase(float top, float& m, float& b) const {
-    m = scale_log2;
-    if (!(fabsf(top * m) < kHuge)) m = __uint_as_float(__float_as_uint(m) & 0x7f800000u) * 0.5f;
-    b = top == kNegInf ? 0.f : top * m;  // a row with nothing visible yet: avoid inf - inf
-  }
-
   // Takes row r's new scores into account. Older sums have been multiplied by factor; O must be, before it
-  // takes more.
-  template <int r, int kCols>
+  // takes more. kWide: scores of any size. A score beyond 2^28 has a product with the scale that rounds by
+  // more than the exponential can bear, or overflows; but such scores are equal or worlds apart, and any
+  // power of two, which rounds nothing, tells which (contract C14, C15). Otherwise is_beyond() must be asked
+  // at the end, and the rows done again.
+  template <bool kWide, int r, int kCols>
   BOLIDE_DEVICE void find_max(const Frag<kCols>& s, float& factor) {
     float even = max[r], odd = max[r];  // two chains: the latency of a single one would show
 #pragma unroll
@@ -36,7 +30,10 @@ struct OnlineSoftmax {
     float top = fmaxf(even, odd);
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    rebase(top, mult[r], base[r]);
+    mult[r] = scale_log2;
+    if (kWide && !(fabsf(top * scale_log2) < kHuge))
+      mult[r] = __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
+    base[r] = top == kNegInf ? 0.f : top * mult[r];  // a row with nothing visible yet: avoid inf - inf
     factor = ptx::ex2(__fmaf_rn(max[r], mult[r], -base[r]));
     sum[r] *= factor;
     max[r] = top;
@@ -52,6 +49,11 @@ struct OnlineSoftmax {
         s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
         sum[r] += s.x[j];
       }
+  }
+
+  // Row r's scores were too large for steps that were not wide.
+  BOLIDE_DEVICE bool is_beyond(int r) const {
+    return fabsf(max[r]) < kInf && !(fabsf(max[r] * scale_log2) < kHuge);
   }
 
   // Row r's 1 / sum, or 0 for a row that saw nothing; lse gets log(sum exp), -inf for such a row.
