@@ -72,7 +72,8 @@ struct Naive {
     for (int j = 0; j < n; ++j)
       if (r.visible[j]) sum += std::exp(r.p[j] - max);
     const double lse = defined ? max + std::log(sum) : std::nan("");
-    for (int j = 0; j < n; ++j) r.p[j] = r.visible[j] ? std::exp(r.p[j] - lse) : 0;
+    // Not exp(s - lse): beside scores of 1e38, lse has no room for log(sum) (contract C14).
+    for (int j = 0; j < n; ++j) r.p[j] = r.visible[j] ? std::exp(r.p[j] - max) / sum : 0;
     return sum == 0 && defined ? -kInf : lse;  // nothing visible (contract C8)
   }
 

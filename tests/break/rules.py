@@ -28,6 +28,8 @@ BREAKS = [
           "else s.query_start = s.key_start + key_span(b).rows - s.len_q;"),
     Break("C4", "the window counts the query itself", "program/masks.cpp",
           "return q - kv <= left && kv - q <= right;", "return q - kv < left && kv - q <= right;"),
+    Break("C5", "the slopes of ALiBi begin at 1", "program/masks.cpp",
+          "exp2(-8.0 * FloatExpr(h + 1) /", "exp2(-8.0 * FloatExpr(h) /"),
     Break("C8", "a row without visible keys has lse 0", "cpu/naive.cpp",
           "return sum == 0 && defined ? -kInf : lse;", "return sum == 0 && defined ? 0 : lse;"),
     Break("C9", "an empty part weighs as much as the largest", "cpu/merge.cpp",
@@ -43,6 +45,13 @@ BREAKS = [
           "    for (std::int64_t j = 0; j < seq.len_kv; ++j) {\n      load_row(problem.v,"),
     Break("C13", "a NaN score is taken for a small one", "cpu/naive.cpp",
           "      if (r.p[j] == -kInf) r.visible[j] = 0;", "      if (!(r.p[j] > -kInf)) r.visible[j] = 0;"),
+    Break("C14", "exponentials without the row's maximum", "cpu/naive.cpp",
+          "if (r.visible[j]) sum += std::exp(r.p[j] - max);\n"
+          "    const double lse = defined ? max + std::log(sum) : std::nan(\"\");",
+          "if (r.visible[j]) sum += std::exp(r.p[j]);\n"
+          "    const double lse = defined ? std::log(sum) : std::nan(\"\");"),
+    Break("C15", "the scale loses its sign", "problem/validate.cpp",
+          "s.scale = given;", "s.scale = std::abs(given);"),
     Break("C16", "row tensors are taken for contiguous", "cpu/rows.hpp",
           "t.rank() == 3 ? t.offset(slot.inner, head) : t.offset(slot.outer, slot.inner, head);",
           "(((t.rank() == 3 ? 0 : slot.outer * t.size(1)) + slot.inner) * t.size(t.rank() - 2) + head) *\n"
