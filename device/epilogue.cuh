@@ -23,30 +23,31 @@ BOLIDE_DEVICE float* lse_at(const FwdParams& p, const WorkItem& w, int row) {
          static_cast<i64>(w.q_row + row) * p.lse_row_stride;
 }
 
-// Eight neighbouring columns of a row in 16 bits, for narrow or misaligned rows.
-BOLIDE_DEVICE void store_some(u16* out, const u32 (&words)[4], int count) {
-#pragma unroll
-  for (int j = 0; j < 8; ++j)
-    if (j < count) out[j] = static_cast<u16>(words[j / 2] >> (16 * (j % 2)));
-}
-
-// Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once
-// where the row allows it.
+// Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once,
+// where all the warp's rows allow it.
 template <class T, int kCols>
 BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
                                int lane) {
-  const bool whole = (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0;
+  if (__all_sync(~0u, (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0)) {
 #pragma unroll
-  for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
-    u32 words[4] = {};
+    for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
+      u32 words[4] = {};
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
-    transpose_quad(words, lane);
-    const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
-    if (write && whole && col < columns)
-      *reinterpret_cast<uint4*>(out + col) = {words[0], words[1], words[2], words[3]};
-    if (write && !whole) store_some(out + col, words, columns - col);
+      for (int j = 0; j < 4; ++j)
+        if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
+      transpose_quad(words, lane);
+      const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
+      if (write && col < columns)
+        *reinterpret_cast<uint4*>(out + col) = {words[0], words[1], words[2], words[3]};
+    }
+  } else if (write) {
+#pragma unroll
+    for (int i = 2 * r; i < o.kSize; i += 4) {
+      const int col = o.col_of(i, lane);
+      const u32 word = T::pack(o.x[i] * norm, o.x[i + 1] * norm);
+      if (col < columns) out[col] = static_cast<u16>(word);
+      if (col + 1 < columns) out[col + 1] = static_cast<u16>(word >> 16);
+    }
   }
 }
 

@@ -132,10 +132,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     ring.wait_full(cursor);
     if constexpr (c.producer == Producer::gathered) ptx::fence_proxy_async();
   };
-  // Waits for the next tile of K, if there is one. What is read about it stands outside the branch, so that
-  // the assembler can put other work between; without a next tile it is stale and nobody asks.
-  auto look = [&](bool more) {
-    if (more) wait_full(smem.k_ring, k_at);
+  // Reads what travels with the tile of K at k_at, and finds it for the multiply. Not in the branch that
+  // waits for the tile, so that the assembler can put other work between; after an item's last tile it is
+  // stale and nobody asks.
+  auto look = [&] {
     at.word = smem.tile_info[k_at.slot()];
     k_tile = smem.k[k_at.slot()].ref();
     seen = at.of(wg);
@@ -171,9 +171,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       // The next step's keys. They landed long ago, but a branch here keeps the assembler from moving the
       // wait for PV, below, up to the top of the softmax.
       const bool more = !at.last();
-      look(more);
+      if (more) wait_full(smem.k_ring, k_at);
       await<0>(o);
       smem.v_ring.release(v_at);
+      look();
       softmax.exponentiate<0, c.early_cols, c.tile_kv>(s);
       softmax.exponentiate<1, 0, c.tile_kv>(s);
       pack<T>(probs, s);
@@ -184,7 +185,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     bool more = w.any_tiles, started = false;
     if (more) {
       wait_full(smem.q_ring, q_at);
-      look(true);
+      wait_full(smem.k_ring, k_at);
+      look();
     }
     while (more) {
       if (seen ==
@@ -193,8 +195,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         smem.v_ring.wait_full(v_at);
         smem.v_ring.release(v_at);
         more = !at.last();
-        look(more);
-        if (!more) smem.q_ring.release(q_at);
+        if (more) wait_full(smem.k_ring, k_at);
+        else smem.q_ring.release(q_at);
+        look();
         continue;
       }
       // The first tile has no PV to overlap with.
@@ -210,7 +213,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       if (started) scale_rows(o, factor);
       started = true;
       more = !at.last();
-      look(more);
+      if (more) wait_full(smem.k_ring, k_at);
+      look();
       pack<T>(probs, s);
 
       // A loop for each class and not one with a test, so that the inner one, the long one, holds no masking
