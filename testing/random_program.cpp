@@ -81,6 +81,7 @@ constexpr const char* kScores[] = {
     "where((q + kv) % 5 == 3, log(0.0), score)",
     "score * rsqrt(1 + 0.01 * sqr(score))",
     "abs(score - 0.37)",
+    "score - 3e38",
     "exp(min(score, 2.5)) + log2(2 + pow(sqr(score) + 1, 0.25))",
     "cap * tanh(score / cap);cap=15.0",
 };

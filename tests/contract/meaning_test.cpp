@@ -167,6 +167,18 @@ TEST(Contract, C03_GatherByQWithAnUnstatedStartIsRefused) {
   expect_passes("varlen_fwd f32 sq=4 skv=3 start=-2" + gather);
 }
 
+TEST(Contract, C03_ScoresSeeThePositionsThatMasksSee) {
+  // One row without a mask, q = 0: lse is the logarithm of the summed exponentials of the program's values.
+  const CaseRun run(
+      "fwd f32 b=1 sq=1 skv=7 leftpad=2 key_start=3 start=5 data=zeroq "
+      "score=\"score + 0.5 * kv - 0.25 * q + len_kv\"");
+  double sum = 0;
+  for (int kv = 3; kv < 8; ++kv) sum += std::exp(0.5 * kv - 0.25 * 5 + 5);
+  EXPECT_NEAR(run.lse(0, 0), std::log(sum), 2e-6);
+  expect_passes(
+      "bwd f32 b=2 sq=3 skv=7 key_start=3 start=5 score=\"score * (1 + 0.1 * kv)\" dlse=yes seed=1");
+}
+
 TEST(Contract, C04_WindowDoesNotCountTheQueryItself) {
   const auto visible = [](std::int64_t left, std::int64_t right, std::int64_t rows_q, std::int64_t rows_kv) {
     std::vector<float> q(static_cast<std::size_t>(rows_q), 0.f), kv(static_cast<std::size_t>(rows_kv), 1.f),
