@@ -25,8 +25,8 @@ struct Comparison {
 };
 
 /// out: f32 by relative L2 error, 16-bit by RMSE over floor for one problem, else 2 ulp of each row's
-/// maximum. Rows whose lse is -inf must be +0, every bit. An f32 out of 16-bit inputs has the 16-bit budget: matrix
-/// units take probabilities rounded to the type of v.
+/// maximum. Rows whose lse is -inf must be +0, every bit. An f32 out of 16-bit inputs has the 16-bit budget:
+/// matrix units take probabilities rounded to the type of v.
 Comparison compare_out(const Tensor& out, const Reference&, DType inputs = DType::f32);
 Comparison compare_lse(const Tensor& lse, const Reference&);
 /// dq, dk or dv: twice out's budgets beyond `slack`, what the rounding of the stored out and lse explains.
