@@ -19,7 +19,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                                           const jit::CompiledKernel& code) {
   const ForwardChoice& c = plan.choice;
   const device::FwdConfig& f = c.config;
-  const char* const producers[] = {"copy engine (TMA)", "threads"};
+  const bool tma = c.producer.producer == device::Producer::tma;
   const auto& w = c.workspace;
   std::string workspace = fmt::format("{} bytes", w.bytes);
   if (c.packed)
@@ -30,26 +30,29 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
   std::string launches = fmt::format("{}", c.launches());
   if (c.packed) launches += ", the first counts tiles of queries";
   if (c.num_splits > 1) launches += ", the last merges the splits";
-  return {
-      {"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
-                             code.toolchain.text())},
-      {"tile", fmt::format("{} queries x {} keys, head_dim {} and {}; {} stages of K, {} of V", f.tile_q,
-                           f.tile_kv, f.head_dim, f.head_dim_v, f.k_stages, f.v_stages)},
-      {"registers", fmt::format("{} a thread at launch; {} consumers, {} producers; {} bytes spilled",
-                                code.report.registers, f.consumer_registers(), f.producer_registers,
-                                code.report.spill_store_bytes + code.report.spill_load_bytes)},
-      {"shared memory", fmt::format("{} bytes", f.smem_bytes())},
-      {"producer",
-       fmt::format(
-           "{}{}: {}", producers[static_cast<int>(f.producer)],
-           f.producer == device::Producer::gathered ? fmt::format(", {} bytes a copy", f.copy_bytes) : "",
-           c.producer.why)},
-      {"scale", f.scale_first ? "before the maximum, as it is not positive" : "folded into the exponential"},
-      {"splits", c.splits_text()},
-      {"launches", launches},
-      {"thread blocks", fmt::format("{} of {} threads", c.grid, f.threads())},
-      {"determinism", "D1: run to run, bitwise"},
-      {"workspace layout", workspace}};
+  return {{"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
+                                 code.toolchain.text())},
+          {"tile", fmt::format("{} queries x {} keys{}", c.tile_q, c.tile_kv,
+                               c.plain ? ""
+                                       : fmt::format(", head_dim {} and {}; {} stages of K, {} of V",
+                                                     f.head_dim, f.head_dim_v, f.k_stages, f.v_stages))},
+          {"registers", fmt::format("{} a thread at launch{}; {} bytes spilled", code.report.registers,
+                                    c.plain ? ""
+                                            : fmt::format("; {} consumers, {} producers",
+                                                          f.consumer_registers(), f.producer_registers),
+                                    code.report.spill_store_bytes + code.report.spill_load_bytes)},
+          {"shared memory", fmt::format("{} bytes", c.smem_bytes)},
+          {"producer", fmt::format("{}: {}",
+                                   tma ? "copy engine (TMA)"
+                                       : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
+                                   c.producer.why)},
+          {"scale",
+           c.plain || plan.score || f.scale_first ? "applied to each score" : "folded into the exponential"},
+          {"splits", c.splits_text()},
+          {"launches", launches},
+          {"thread blocks", fmt::format("{} of {} threads", c.grid, c.threads)},
+          {"determinism", "D1: run to run, bitwise"},
+          {"workspace layout", workspace}};
 }
 
 class CudaBackend : public Backend {
@@ -60,15 +63,15 @@ class CudaBackend : public Backend {
   std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
     check_architecture();
     auto plan = std::make_shared<ForwardPlan>();
-    plan->path = "cuda/fwd_sm90";
     plan->sizes = s;
     plan->choice = choose_forward(p, s, {.multiprocessors = context_->facts().multiprocessors});
+    plan->path = plan->choice.plain ? "cuda/fwd_f32" : "cuda/fwd_sm90";
     plan->workspace_bytes = plan->choice.workspace.bytes;
     const program::Emitted emitted = program::emit(p.mask, p.score);
     plan->mask = p.mask, plan->score = p.score, plan->program = program::pack_params(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.size());
-    const jit::KernelStore::Kernel code = store_->get(forward_spec(plan->choice.config, emitted));
-    plan->main = kernels_.get(code, plan->choice.config.smem_bytes());
+    const jit::KernelStore::Kernel code = store_->get(main_spec(plan->choice, emitted));
+    plan->main = kernels_.get(code, plan->choice.smem_bytes);
     if (plan->choice.packed) plan->prepare = kernels_.get(store_->get(prepare_spec()), 0);
     if (plan->choice.num_splits > 1)
       plan->combine = kernels_.get(store_->get(combine_spec(element_of(p.out.dtype))), 0);
@@ -117,8 +120,7 @@ class CudaBackend : public Backend {
     const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
     for (int i = 0; i < 3; ++i) {
       plan.addresses[i] = tensors[i]->data;
-      plan.maps[i] =
-          tensor_map(*context_, *tensors[i], i ? plan.choice.kv_box_rows : plan.choice.config.tile_q);
+      plan.maps[i] = tensor_map(*context_, *tensors[i], i ? plan.choice.kv_box_rows : plan.choice.tile_q);
     }
   }
 

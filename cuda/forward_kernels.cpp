@@ -3,14 +3,27 @@
 
 #include <fmt/core.h>
 
-#include "plan/forward_gpu.hpp"
-
 namespace bolide::cuda {
 
 jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emitted& program) {
   return {.sources = jit::device_sources(),
           .source = "#include \"fwd_sm90.cuh\"\n" + program.text,
           .name = fmt::format("bolide::device::fwd_sm90<{}, Program>", config_text(config))};
+}
+
+jit::KernelSpec plain_spec(int pieces, const program::Emitted& program) {
+  return {.sources = jit::device_sources(),
+          .source =
+              fmt::format("#include \"fwd_f32.cuh\"\n"
+                          "static_assert(bolide::device::kRowsF32 == {} && bolide::device::kKeysF32 == {} && "
+                          "bolide::device::kThreadsF32 == {}, \"the host launches so\");\n",
+                          kPlainTileQ, kPlainTileKv, kPlainThreads) +
+              program.text,
+          .name = fmt::format("bolide::device::fwd_f32<{}, Program>", pieces)};
+}
+
+jit::KernelSpec main_spec(const ForwardChoice& c, const program::Emitted& program) {
+  return c.plain ? plain_spec(c.pieces, program) : forward_spec(c.config, program);
 }
 
 jit::KernelSpec prepare_spec() {
@@ -31,6 +44,7 @@ std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program
   std::vector<jit::KernelSpec> all{prepare_spec()};
   for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
     all.push_back(combine_spec(out));
+  for (int pieces = 1; pieces <= kMostPieces; ++pieces) all.push_back(plain_spec(pieces, program));
   for (const device::FwdConfig& config : every_forward_config()) all.push_back(forward_spec(config, program));
   return all;
 }

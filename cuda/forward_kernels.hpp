@@ -2,14 +2,18 @@
 #pragma once
 #include <vector>
 
-#include "device/work.hpp"
 #include "jit/kernel.hpp"
+#include "plan/forward_gpu.hpp"
 #include "program/emit.hpp"
 
 namespace bolide::cuda {
 
 /// The attention kernel of a configuration, with the mask and score compiled in.
 jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emitted& program);
+/// The same in float32 without tensor cores; pieces is head_dim_v / 32, rounded up.
+jit::KernelSpec plain_spec(int pieces, const program::Emitted& program);
+/// The one of the two that a plan chose.
+jit::KernelSpec main_spec(const ForwardChoice& choice, const program::Emitted& program);
 /// Counts the tiles of packed queries.
 jit::KernelSpec prepare_spec();
 /// Merges the partial results of splits into out of this type.

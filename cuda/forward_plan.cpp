@@ -179,21 +179,21 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
     for (int i = 0; i < 3; ++i)
       *maps[i] = tensors[i]->data == plan.addresses[i]
                      ? plan.maps[i]
-                     : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.config.tile_q);
+                     : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
   std::vector<std::byte> other;
   if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));
   const std::vector<std::byte>& program = other.empty() ? plan.program : other;
 
   if (c.packed) {
-    const device::PrepareParams prepare{f.query, f.batch, c.config.tile_q, const_cast<int*>(f.tile_offsets),
+    const device::PrepareParams prepare{f.query, f.batch, c.tile_q, const_cast<int*>(f.tile_offsets),
                                         f.next_work};
     (*plan.prepare)({.grid = {1, 1, 1}, .block = {1024, 1, 1}}, stream, prepare);
   }
   void* arguments[] = {&f, const_cast<std::byte*>(program.data()), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
-                     .block = {static_cast<unsigned>(c.config.threads()), 1, 1},
-                     .dynamic_shared_bytes = static_cast<unsigned>(c.config.smem_bytes()),
+                     .block = {static_cast<unsigned>(c.threads), 1, 1},
+                     .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
                      .overlaps_previous = c.packed},
                     stream, arguments);
   if (c.num_splits > 1) {

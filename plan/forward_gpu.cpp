@@ -59,14 +59,13 @@ void refuse_strided(const Tensor& t, const char* name) {
                        t.strides[last]));
 }
 
-void check_types(const ForwardProblem& p, const Sizes& s) {
-  if (p.q.dtype == DType::f32)
-    refuse("q, k and v have type f32; sm_90a kernels serve f16 and bf16: convert them, or use Device::cpu()");
-  if (s.head_dim > kMaxHeadDim || s.head_dim_v > kMaxHeadDim)
-    refuse(fmt::format("head_dim is {} and head_dim_v {}; sm_90a kernels serve up to {}: use Device::cpu()",
-                       s.head_dim, s.head_dim_v, kMaxHeadDim));
+void check_head_dims(const ForwardProblem& p, const Sizes& s) {
+  const int most = p.q.dtype == DType::f32 ? 32 * kMostPieces : kMaxHeadDim;
+  if (s.head_dim > most || s.head_dim_v > most)
+    refuse(fmt::format(
+        "head_dim is {} and head_dim_v {}; sm_90a kernels of {} serve up to {}: use Device::cpu()",
+        s.head_dim, s.head_dim_v, name_of(p.q.dtype), most));
 }
-
 void check_reach(const ForwardProblem& p, const Sizes& s) {
   const std::int64_t total_q = is_packed(p.queries) ? p.q.size(0) : s.rows_q;
   const std::int64_t total_kv = is_packed(p.keys) ? p.k.size(0) : s.rows_kv;
@@ -157,6 +156,30 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardC
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+void choose_plain(ForwardChoice& c, const Sizes& s) {
+  c.plain = true;
+  c.producer = {Producer::gathered, 4, "float32 has no tensor cores of its precision"};
+  c.pieces = static_cast<int>(ceil_div(s.head_dim_v, 32));
+  c.tile_q = kPlainTileQ, c.tile_kv = kPlainTileKv, c.threads = kPlainThreads;
+  c.smem_bytes = static_cast<int>(
+      4 * (kPlainTileQ * s.head_dim + kPlainTileKv * (s.head_dim + 1) + kPlainTileKv * s.head_dim_v));
+}
+
+void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const Sizes& s) {
+  c.producer = choose_producer(p, s);
+  const bool scale_first = !p.score && !(s.scale > 0);  // with a score kernels always do
+  // Boxes of a page must also divide the tile: the smaller one is a power of two.
+  const bool partial_tiles = p.mask || is_paged(p.keys);
+  c.config =
+      make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p), scale_first);
+  c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
+  c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
+  if (c.producer.producer == Producer::tma)
+    c.kv_box_rows =
+        static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.tile_kv) : c.tile_kv);
+}
+
 }  // namespace
 
 device::Element element_of(DType t) {
@@ -190,25 +213,19 @@ ProducerChoice choose_producer(const ForwardProblem& p, const Sizes& s) {
 }
 
 ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuFacts& gpu) {
-  check_types(p, s);
+  check_head_dims(p, s);
   check_reach(p, s);
   check_integers(p);
   ForwardChoice c;
-  c.producer = choose_producer(p, s);
   c.packed = is_packed(p.queries);
-  const auto type = element_of(p.q.dtype), out = element_of(p.out.dtype);
-  const bool scale_first = !p.score && !(s.scale > 0);  // with a score kernels always do
-  // Boxes of a page must also divide the tile: the smaller one is a power of two.
-  const bool partial_tiles = p.mask || is_paged(p.keys);
-  const auto dims = kernel_dims(s.head_dim, s.head_dim_v);
-  c.config = make_config(dims, type, out, c.producer.producer, c.producer.copy_bytes, partial_tiles,
-                         is_heavy(p), scale_first);
-  c.kv_tiles = ceil_div(s.rows_kv, c.config.tile_kv);
+  if (p.q.dtype == DType::f32) choose_plain(c, s);
+  else choose_sm90(c, p, s);
+  c.kv_tiles = ceil_div(s.rows_kv, c.tile_kv);
 
   // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
   const std::int64_t total = c.packed ? p.q.size(0) : s.rows_q;
-  const std::int64_t tiles = c.packed ? total / c.config.tile_q + std::min(s.batch, total)
-                                      : s.batch * ceil_div(total, c.config.tile_q);
+  const std::int64_t tiles =
+      c.packed ? total / c.tile_q + std::min(s.batch, total) : s.batch * ceil_div(total, c.tile_q);
   c.query_tiles = tiles * s.heads_q;
   c.num_splits = choose_splits(c.query_tiles, c.kv_tiles, gpu.multiprocessors, kMinSplitTiles);
   const std::int64_t work = (tiles + (c.packed && total > 0)) * s.heads_q * c.num_splits;
@@ -216,11 +233,8 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
     refuse(fmt::format(
         "there are {} tiles of queries over all heads; a launch serves up to {}: divide the batch", work,
         INT32_MAX));
-  c.grid = static_cast<int>(std::min<std::int64_t>(work, gpu.multiprocessors));
+  c.grid = static_cast<int>(std::min<std::int64_t>(work, (c.plain ? 2 : 1) * gpu.multiprocessors));
   if (c.num_splits > 1) c.config.out_type = device::Element::f32;
-  if (c.producer.producer == Producer::tma)
-    c.kv_box_rows = static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.config.tile_kv)
-                                                 : c.config.tile_kv);
   c.workspace = lay_out(p, s, c);
   return c;
 }

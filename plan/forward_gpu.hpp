@@ -36,7 +36,10 @@ ProducerChoice choose_producer(const ForwardProblem&, const Sizes&);
 
 /// Everything that shapes decide about a launch.
 struct ForwardChoice {
-  device::FwdConfig config{};
+  bool plain = false;          ///< float32: fwd_f32, without tensor cores; else fwd_sm90 of `config`
+  device::FwdConfig config{};  ///< fwd_sm90 only
+  int pieces = 0;              ///< fwd_f32 only: head_dim_v / 32, rounded up
+  int tile_q = 0, tile_kv = 0, threads = 0, smem_bytes = 0;
   ProducerChoice producer;
   std::int64_t query_tiles = 0;  ///< most work items without splits
   std::int64_t kv_tiles = 0;     ///< most key tiles of a sequence
@@ -53,9 +56,13 @@ struct ForwardChoice {
 /// reach, and strides of integer tensors that kernels do not read.
 ForwardChoice choose_forward(const ForwardProblem&, const Sizes&, const GpuFacts&);
 
-/// Every configuration that choose_forward can answer, for problems of these element types: what is compiled
-/// ahead of time and by the tests.
+/// Every configuration of fwd_sm90 that choose_forward can answer: what is compiled ahead of time and by the
+/// tests. Beside them there is fwd_f32 with 1 to kMostPieces pieces.
 std::vector<device::FwdConfig> every_forward_config();
+inline constexpr int kMostPieces = 16;
+
+/// The tile and the block of fwd_f32, as device/fwd_f32.cuh has them.
+inline constexpr int kPlainTileQ = 16, kPlainTileKv = 32, kPlainThreads = 256;
 
 /// The configuration as C++ writes it: "bolide::device::FwdConfig{.head_dim = 128, ...}".
 std::string config_text(const device::FwdConfig&);

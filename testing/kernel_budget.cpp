@@ -25,7 +25,7 @@ std::optional<jit::KernelSpec> kernel_of(const Case& c, int multiprocessors) {
     const Setup setup(c, Fill::normal, memory);
     const ForwardProblem& p = setup.host().forward;
     const ForwardChoice choice = choose_forward(p, validate(p), {.multiprocessors = multiprocessors});
-    return cuda::forward_spec(choice.config, program::emit(p.mask, p.score));
+    return cuda::main_spec(choice, program::emit(p.mask, p.score));
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -123,6 +123,18 @@ TEST_F(BackendTest, ExplainNamesTheDecisions) {
   EXPECT_NE(details["kernel"].find("fwd_sm90<"), std::string::npos);
 }
 
+TEST_F(BackendTest, Float32RunsThePlainKernel) {
+  ForwardProblem p = dense(2, 64, 2, 64);
+  for (Tensor* t : {&p.q, &p.k, &p.v, &p.out}) t->dtype = DType::f32;
+  const auto planned = plan(p);
+  EXPECT_EQ(planned->path, "cuda/fwd_f32");
+  run(*planned, p);
+  EXPECT_EQ(calls_["cuLaunchKernelEx"], 1);
+  EXPECT_EQ(calls_["cuTensorMapEncodeTiled"], 0);
+  EXPECT_EQ(testing::fake().last.block[0], 256u);
+  EXPECT_EQ(testing::fake().last.grid[0], 2u * 2 * 4);
+}
+
 TEST_F(BackendTest, BackwardIsRefused) {
   ForwardProblem p = dense(1, 64, 2, 64);
   const BackwardProblem b{.forward = p,

@@ -166,10 +166,20 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
         }
 }
 
+TEST(ForwardChoice, Float32TakesThePlainKernel) {
+  const ForwardChoice c = choose(dense(2, 100, 300, 4, 2, 300, 33, DType::f32));
+  EXPECT_TRUE(c.plain);
+  EXPECT_EQ(c.pieces, 2);
+  EXPECT_EQ(c.producer.producer, Producer::gathered);
+  EXPECT_EQ(c.query_tiles, 2 * 4 * 7);
+  EXPECT_EQ(c.smem_bytes, 4 * (16 * 300 + 32 * 301 + 32 * 33));
+  EXPECT_LE(choose(dense(1, 100, 300, 1, 1, 512, 512, DType::f32)).smem_bytes, device::kMaxSmemBytes);
+}
+
 TEST(ForwardChoice, WhatNoKernelServesIsRefusedByName) {
   EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 264, 64)), "head_dim is 264"));
   EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 257)), "head_dim_v 257"));
-  EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 64, DType::f32)), "f32"));
+  EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 513, DType::f32)), "head_dim_v 513"));
   EXPECT_TRUE(has(refusal(dense(1, 8, (std::int64_t{1} << 28) + 1, 1, 1, 1, 1)), "268435457 rows of keys"));
   EXPECT_TRUE(has(refusal(dense(1 << 20, 128, 8, 1 << 12, 1, 64, 64)), "tiles of queries"));
   ForwardProblem p = paged(64, 16);
