@@ -95,37 +95,51 @@ struct TmaLoader {
     }
     __syncwarp();
   }
-  // The tile's pages, or parts of them: a lane a box of 64 columns and kv_box_rows rows.
+  // The tile's pages, or parts of them: a lane a box of 64 columns and kv_box_rows rows. Where a lane's first
+  // box comes from is looked up before the slot is free.
+  struct Box {
+    int row, page;
+  };
+  BOLIDE_DEVICE Box find_box(const WorkItem& w, int row) {
+    return {row % p.pages.size, page_at(p, w, row / p.pages.size)};
+  }
+  template <class Tile>
+  BOLIDE_DEVICE Box first_box(const WorkItem& w, int first, int rows) {
+    const int box_row = threadIdx.x % 32 / Tile::kPanels * p.kv_box_rows;
+    return p.pages.indices && box_row < rows ? find_box(w, w.kv_row + first + box_row) : Box{};
+  }
   template <class Tile>
   BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
-                                int rows) {
+                                int rows, Box box) {
     const int box_rows = p.kv_box_rows, boxes = ceil_div(rows, box_rows) * Tile::kPanels;
     if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect_tx(bar, boxes * box_rows * 128);
     __syncwarp();
 #pragma unroll 1
     for (int i = threadIdx.x % 32; i < boxes; i += 32) {
-      const int panel = i % Tile::kPanels, box_row = i / Tile::kPanels * box_rows,
-                row = w.kv_row + first + box_row;
+      const int panel = i % Tile::kPanels, box_row = i / Tile::kPanels * box_rows;
+      if (i >= 32) box = find_box(w, w.kv_row + first + box_row);
       ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + box_row * 128, map, bar,
-                       panel * 64, row % p.pages.size, w.kv_head, page_at(p, w, row / p.pages.size));
+                       panel * 64, box.row, w.kv_head, box.page);
     }
   }
   template <class Tile>
   BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
-                               int rows) {
-    if (p.pages.indices) load_pages(dst, map, bar, w, first, rows);
+                               int rows, Box box) {
+    if (p.pages.indices) load_pages(dst, map, bar, w, first, rows, box);
     else load_panels(dst, map, bar, w.kv_row + first, w.kv_head, w.kv_batch);
   }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {
     const int first = info.tile() * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
+    const Box box = first_box<SmemTile<c.tile_kv, c.head_dim>>(w, first, rows);
     smem.k_ring.wait_empty(k_at);
     if (threadIdx.x % 32 == 0) smem.tile_info[k_at.slot()] = info.word;
-    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, first, rows);
+    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, first, rows, box);
     k_at.next();
   }
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
     const int first = tile * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
     const bool hold = (rows < c.tile_kv && !w.clipped) || w.pass != Pass::fast;
+    const Box box = first_box<typename Smem::VTile>(w, first, rows);
     smem.v_ring.wait_empty(v_at);
     if (hold) {
       smem.held_ring.wait_empty({parities >> 1});
@@ -133,7 +147,7 @@ struct TmaLoader {
       parities ^= 2;
     }
     load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,
-              first, rows);
+              first, rows, box);
     v_at.next();
   }
   BOLIDE_DEVICE void finish() {
@@ -198,7 +212,8 @@ struct GatheredLoader {
       each_chunk(dst, [&](int row, int half, int column, u32 address) {
         row += 4 * half;
         const bool is_live = row < live;
-        const u16* from = is_live ? row_at(row) : static_cast<const u16*>(p.k.data);
+        const u16* from = row_at(row);
+        if (!is_live) from = static_cast<const u16*>(p.k.data);
 #pragma unroll
         for (int panel = 0; panel < Tile::kPanels; ++panel) {
           const int chunk = 8 * panel + column, bytes = is_live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
@@ -250,12 +265,27 @@ struct GatheredLoader {
     const u16* base = static_cast<const u16*>(view.data) + w.kv_head * view.head_stride;
     const int begin = w.kv_row + first;
     if (p.pages.indices) {
+      // A lane looks up every 32nd of its warp's rows; who needs a row asks for it, in the order of
+      // each_chunk.
+      static_assert(Tile::kRows <= 64 * kWarps, "two rows a lane");
+      const int lane = threadIdx.x % 32, warp_row = thread() / 32 * 8;
       const u32 size = p.pages.size;
+      i64 offsets[2];
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        const int n = lane + 32 * part, row = n / 8 * 8 * kWarps + warp_row + n % 8;
+        const u32 r = begin + row;
+        offsets[part] = 0;
+        if (row < Tile::kRows && row < w.len_kv - first)
+          offsets[part] = page_at(p, w, r / size) * view.batch_stride + r % size * view.row_stride;
+      }
+      int n = lane / 8;
       gather(
           dst, w.len_kv - first, columns,
-          [&](int row) {
-            const u32 r = begin + row;
-            return base + page_at(p, w, r / size) * view.batch_stride + r % size * view.row_stride;
+          [&](int) {
+            const i64 offset = __shfl_sync(~0u, n < 32 ? offsets[0] : offsets[1], n % 32);
+            n += 4;
+            return base + offset;
           },
           0, bar, pass);
     } else {
