@@ -125,8 +125,9 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
 }
 
 // Programs that gather or compute much need a producer with more registers: see choose_config.
-bool is_heavy(const ForwardProblem& p) {
-  constexpr int kFewNodes = 16;
+// The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there.
+bool is_heavy(const ForwardProblem& p, const Sizes& s) {
+  const int few_nodes = s.head_dim <= 64 && s.head_dim_v <= 64 ? 5 : 16;
   int nodes = 0;
   bool gathers = false;
   for (const Expr* e : {p.mask ? &p.mask.expr() : nullptr, p.score ? &p.score.expr() : nullptr})
@@ -134,7 +135,7 @@ bool is_heavy(const ForwardProblem& p) {
       const program::Facts facts = program::facts(*e);
       nodes += facts.nodes, gathers |= !facts.captured.empty();
     }
-  return gathers || nodes > kFewNodes;
+  return gathers || nodes > few_nodes;
 }
 
 ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c) {
@@ -172,7 +173,7 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const Sizes& s) {
   const bool partial_tiles = p.mask || is_paged(p.keys);
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p), scale_first);
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p, s), scale_first);
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
   if (c.producer.producer == Producer::tma)

@@ -21,6 +21,7 @@ using device::Producer;
 struct NamedProgram {
   const char* name;
   bool heavy;  ///< as plans say: it gathers
+  bool many;   ///< too much for the lean kernel of small head dims
   Mask mask;
   Score score;
 };
@@ -33,11 +34,11 @@ std::vector<NamedProgram> programs() {
   const Bindings names{{"doc", ids}, {"slope", slopes}};
   const auto mask = [&](const char* text) { return Mask::parse(text, names); };
   const auto score = [&](const char* text) { return Score::parse(text, names); };
-  return {{"none", false, Mask(), Score()},
-          {"causal", false, mask("kv <= q"), Score()},
-          {"window", false, mask("kv <= q && q - kv < 1024"), Score()},
-          {"documents", true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
-          {"softcap and alibi", true, mask("kv <= q"),
+  return {{"none", false, false, Mask(), Score()},
+          {"causal", false, false, mask("kv <= q"), Score()},
+          {"window", false, true, mask("kv <= q && q - kv < 1024"), Score()},
+          {"documents", true, true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
+          {"softcap and alibi", true, true, mask("kv <= q"),
            score("30.0 * tanh(score / 30.0) - slope[h] * abs(q - kv)")}};
 }
 
@@ -64,14 +65,15 @@ std::vector<Job> jobs(std::size_t most) {
     const bool fast = c.producer == Producer::tma || c.copy_bytes == 16;
     if (native && fast && c.type == Element::bf16 && c.out_type == Element::bf16 && !c.scale_first)
       for (const NamedProgram& p : all_programs)
-        if (p.heavy == c.rolled_mask) add(c, p);
+        if ((p.heavy || (p.many && c.head_dim <= 64)) == c.rolled_mask) add(c, p);
   }
   // The rest, spread over the list: a step that shares no factor with the number of programs or of variants.
   const std::size_t count = configs.size();
   std::size_t step = 613;
   while (std::gcd(step, count) != 1) ++step;
   for (std::size_t i = 0, at = 0; i < count && jobs.size() < most; ++i, at = (at + step) % count) {
-    const std::size_t light = 3, heavy = all_programs.size() - light;
+    const bool small = configs[at].head_dim <= 64 && configs[at].head_dim_v <= 64;
+    const std::size_t light = small ? 2 : 3, heavy = all_programs.size() - light;
     add(configs[at], all_programs[configs[at].rolled_mask ? light + i % heavy : i % light]);
   }
   return jobs;
