@@ -8,11 +8,20 @@
 namespace bolide::cpu {
 namespace {
 
+// One more thread for every quarter of a million products: waking one costs as much as it would save below
+// that.
+int choose_threads(const Sizes& s) {
+  const double products = static_cast<double>(s.batch * s.heads_q) *
+                          static_cast<double>(s.rows_q * s.rows_kv) *
+                          static_cast<double>(s.head_dim + s.head_dim_v);
+  return static_cast<int>(std::clamp(products / (1 << 18), 1.0, static_cast<double>(omp_get_max_threads())));
+}
+
 std::shared_ptr<NaivePlan> plan_rows(const ForwardProblem& p, const Sizes& s) {
   auto plan = std::make_shared<NaivePlan>();
   plan->path = "cpu/naive";
   plan->sizes = s;
-  plan->threads = omp_get_max_threads();
+  plan->threads = choose_threads(s);
   std::size_t scratch = 0;
   if (p.mask) scratch = std::max(scratch, program::Evaluator(p.mask.expr()).scratch_bytes());
   if (p.score) scratch = std::max(scratch, program::Evaluator(p.score.expr()).scratch_bytes());

@@ -1,9 +1,11 @@
 // Element types, and the two 16-bit floats as C++ values.
 #pragma once
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 namespace bolide {
 
@@ -83,30 +85,26 @@ struct f16 {
   }
 };
 
-/// The DType of a C++ element type: dtype_of<float> is DType::f32.
+/// The C++ types a tensor's elements can have.
 template <class T>
-inline constexpr DType dtype_of = T::no_such_element_type;
-template <>
-inline constexpr DType dtype_of<double> = DType::f64;
-template <>
-inline constexpr DType dtype_of<float> = DType::f32;
-template <>
-inline constexpr DType dtype_of<f16> = DType::f16;
-template <>
-inline constexpr DType dtype_of<bf16> = DType::bf16;
-template <>
-inline constexpr DType dtype_of<std::int64_t> = DType::i64;
-template <>
-inline constexpr DType dtype_of<std::int32_t> = DType::i32;
-template <>
-inline constexpr DType dtype_of<std::int16_t> = DType::i16;
-template <>
-inline constexpr DType dtype_of<std::int8_t> = DType::i8;
-template <>
-inline constexpr DType dtype_of<std::uint32_t> = DType::u32;
-template <>
-inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
-template <>
-inline constexpr DType dtype_of<bool> = DType::boolean;
+concept TensorElement = std::same_as<T, double> || std::same_as<T, float> || std::same_as<T, f16> ||
+    std::same_as<T, bf16> || std::same_as<T, std::int64_t> || std::same_as<T, std::int32_t> ||
+    std::same_as<T, std::int16_t> || std::same_as<T, std::int8_t> || std::same_as<T, std::uint32_t> ||
+    std::same_as<T, std::uint8_t> || std::same_as<T, bool>;
+
+/// The DType of a C++ element type: dtype_of<float> is DType::f32.
+template <TensorElement T>
+inline constexpr DType dtype_of = [] {
+  if constexpr (std::same_as<T, f16>) return DType::f16;
+  else if constexpr (std::same_as<T, bf16>) return DType::bf16;
+  else if constexpr (std::same_as<T, bool>) return DType::boolean;
+  else if constexpr (std::is_floating_point_v<T>) return sizeof(T) == 8 ? DType::f64 : DType::f32;
+  else if constexpr (std::is_unsigned_v<T>) return sizeof(T) == 4 ? DType::u32 : DType::u8;
+  else
+    return sizeof(T) == 8   ? DType::i64
+           : sizeof(T) == 4 ? DType::i32
+           : sizeof(T) == 2 ? DType::i16
+                            : DType::i8;
+}();
 
 }  // namespace bolide

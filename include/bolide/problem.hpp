@@ -46,13 +46,13 @@ using QueryStart = std::variant<BottomRight, TopLeft, Start>;
 
 /// out = softmax(visible(score(scale * q k^T))) v, exactly (contract C1, C2).
 ///
-/// | tensor | Dense                            | Packed                           | Paged keys |
-/// |--------|----------------------------------|----------------------------------|-----------------------------------|
-/// | q      | [batch, rows_q, hq, head_dim]    | [total_q, hq, head_dim]          | | | k      | [batch,
-/// rows_kv, hkv, head_dim]  | [total_kv, hkv, head_dim]        | [pages, page_rows, hkv, head_dim] | | v |
-/// ... head_dim_v                   | ... head_dim_v                   | ... head_dim_v                    |
-/// | out    | [batch, rows_q, hq, head_dim_v]  | [total_q, hq, head_dim_v]        | | | lse    | [batch, hq,
-/// rows_q] f32          | [hq, total_q] f32                |                                   |
+/// |     | Dense                         | Packed                    | Paged keys              |
+/// |-----|-------------------------------|---------------------------|-------------------------|
+/// | q   | [batch, rows_q, hq, dim]      | [total_q, hq, dim]        |                         |
+/// | k   | [batch, rows_kv, hkv, dim]    | [total_kv, hkv, dim]      | [pages, rows, hkv, dim] |
+/// | v   | like k, but dim_v             | like k, but dim_v         | like k, but dim_v       |
+/// | out | [batch, rows_q, hq, dim_v]    | [total_q, hq, dim_v]      |                         |
+/// | lse | [batch, hq, rows_q] f32       | [hq, total_q] f32         |                         |
 ///
 /// q, k, v share one type of f32, f16, bf16; out has it too, or f32. hq is a multiple of hkv, and query head
 /// h reads key head h / (hq / hkv). Strides are arbitrary but for a contiguous last dimension; inputs may
