@@ -5,7 +5,7 @@ WIDTHS = list(range(16, 257, 16))
 
 
 def emit(n, a_in_registers, first):
-    """One overload. The accumulator's size picks the shape; `first` starts from zero and reads no old value."""
+    """One overload. The accumulator's size picks the shape; `first` reads no old value."""
     d = n // 2
     registers = ",".join(f"%{i}" for i in range(d))
     a_count = 4 if a_in_registers else 1
@@ -17,10 +17,11 @@ def emit(n, a_in_registers, first):
     name = "wgmma_first_k16" if first else "wgmma_k16"
     a_type = "const u32 (&a)[4]" if a_in_registers else "u64 a"
     accumulate = "0" if first else "1"
+    operands = f"{{{registers}}},{a_text},{b_text},{accumulate},1,1,{majors}"
     return f"""
 template <class T, Major kMajorB>
 BOLIDE_DEVICE void {name}(float (&d)[{d}], {a_type}, u64 b) {{
-  asm volatile("wgmma.mma_async.sync.aligned.m64n{n}k16.f32%{d + a_count + 2} {{{registers}}},{a_text},{b_text},{accumulate},1,1,{majors};"
+  asm volatile("wgmma.mma_async.sync.aligned.m64n{n}k16.f32%{d + a_count + 2} {operands};"
       : {outputs}
       : {a_bind},"l"(b),"n"(int(kMajorB)),"C"(OperandTypes<T>::text));
 }}
@@ -43,6 +44,7 @@ template <> struct OperandTypes<F16> { static constexpr const char text[] = ".f1
 template <> struct OperandTypes<Bf16> { static constexpr const char text[] = ".bf16.bf16"; };
 '''
 
-overloads = [emit(n, False, first) for n in WIDTHS for first in (True, False)] + [emit(n, True, False) for n in WIDTHS]
+overloads = [emit(n, False, first) for n in WIDTHS for first in (True, False)]
+overloads += [emit(n, True, False) for n in WIDTHS]
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wgmma.cuh"), "w") as out:
     out.write(HEAD + "".join(overloads) + "\n}  // namespace bolide::ptx\n")

@@ -176,9 +176,8 @@ inline void add_streams(DriverTable& t) {
   t.destroy_graph_exec.function = [](GraphExecHandle g) { return destroy("cuGraphExecDestroy", g); };
   t.encode_tiled.function = [](TensorMap* map, TensorMapType, unsigned rank, void*, const std::uint64_t*,
                                const std::uint64_t*, const unsigned*, const unsigned*, int, TensorMapSwizzle,
-                               TensorMapPromotion, int) {
-    return map->opaque[0] = rank, answer("cuTensorMapEncodeTiled");
-  };
+                               TensorMapPromotion,
+                               int) { return map->opaque[0] = rank, answer("cuTensorMapEncodeTiled"); };
 }
 
 inline DriverTable fake_table() {
