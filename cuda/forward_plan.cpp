@@ -17,7 +17,9 @@ constexpr std::int64_t kMaxStart = std::int64_t{1}
                                    << 28;  // positions stay in the reach of programs: program/emit.hpp
 constexpr double kLog2E = 1.4426950408889634;
 
-const int* int_data(const Tensor& t) { return t ? static_cast<const int*>(t.data) : nullptr; }
+device::Ints ints_of(const Tensor& t) {
+  return {t ? static_cast<const int*>(t.data) : nullptr, t ? t.strides[0] : 0};
+}
 
 int start_value(const Start& start, const char* name) {
   if (start.per_sequence) return 0;
@@ -34,7 +36,7 @@ device::View view(const Tensor& t) {
 }
 
 device::Lengths lengths(const Tensor& cumulative, const Tensor& used, std::int64_t rows) {
-  return {cumulative ? cumulative.data : nullptr, int_data(used),
+  return {cumulative ? cumulative.data : nullptr, cumulative ? cumulative.strides[0] : 0, ints_of(used),
           cumulative && cumulative.dtype == DType::i64, static_cast<int>(rows)};
 }
 
@@ -48,12 +50,13 @@ void set_keys(FwdParams& f, const ForwardProblem& p, const Sizes& s) {
     to.size = static_cast<int>(s.page_rows), to.count = static_cast<int>(p.k.size(0));
     to.max_pages = any ? static_cast<int>(s.rows_kv / s.page_rows) : 0;
     if (const Tensor& t = pages->table) {
-      to.indices = int_data(t), to.table_stride = t.size(0) > 1 ? t.strides[0] : 0;
-      to.num_indices = t.count() > 0 ? static_cast<int>((t.size(0) - 1) * to.table_stride + t.size(1)) : 0;
+      to.indices = static_cast<const int*>(t.data), to.num_indices = static_cast<int>(t.size(1));
+      to.table_stride = t.strides[0], to.index_stride = t.strides[1];
     } else {
-      to.indices = int_data(pages->indices), to.indptr = int_data(pages->indptr);
-      to.last_rows = p.seqused_kv ? nullptr : int_data(pages->last_page_len);
-      to.num_indices = static_cast<int>(pages->indices.size(0));
+      const Tensor& list = pages->indices;
+      to.indices = static_cast<const int*>(list.data), to.num_indices = static_cast<int>(list.size(0));
+      to.index_stride = list.strides[0], to.indptr = ints_of(pages->indptr);
+      if (!p.seqused_kv) to.last_rows = ints_of(pages->last_page_len);
     }
   } else {
     f.keys = lengths({}, p.seqused_kv, s.rows_kv);
@@ -66,9 +69,9 @@ void set_positions(FwdParams& f, const ForwardProblem& p) {
   if (std::holds_alternative<TopLeft>(p.query_start)) to.query = device::QueryStart::top_left;
   if (auto* start = std::get_if<Start>(&p.query_start)) {
     to.query = device::QueryStart::given;
-    to.query_start = start_value(*start, "query_start"), to.query_starts = int_data(start->per_sequence);
+    to.query_start = start_value(*start, "query_start"), to.query_starts = ints_of(start->per_sequence);
   }
-  to.key_start = start_value(p.key_start, "key_start"), to.key_starts = int_data(p.key_start.per_sequence);
+  to.key_start = start_value(p.key_start, "key_start"), to.key_starts = ints_of(p.key_start.per_sequence);
 }
 
 // out and lse of the call, or the partial results of its splits.
@@ -127,7 +130,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.query = lengths(packed ? packed->cu_seqlens : Tensor(), p.seqused_q, packed ? p.q.size(0) : s.rows_q);
   set_keys(f, p, s);
   set_positions(f, p);
-  f.leftpad = int_data(p.leftpad);
+  f.leftpad = ints_of(p.leftpad);
   f.batch = f.kv_batches = static_cast<int>(s.batch);
   f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
   f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);
@@ -140,8 +143,8 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
-    f.next_work = reinterpret_cast<int*>(workspace + c.workspace.next_work);
   }
+  if (c.counted) f.next_work = reinterpret_cast<int*>(workspace + c.workspace.next_work);
   return f;
 }
 
@@ -185,7 +188,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));
   const std::vector<std::byte>& program = other.empty() ? plan.program : other;
 
-  if (c.packed) {
+  if (c.counted) {
     const device::PrepareParams prepare{f.query, f.batch, c.tile_q, const_cast<int*>(f.tile_offsets),
                                         f.next_work};
     (*plan.prepare)({.grid = {1, 1, 1}, .block = {1024, 1, 1}}, stream, prepare);
@@ -194,7 +197,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
-                     .overlaps_previous = c.packed},
+                     .overlaps_previous = c.counted},
                     stream, arguments);
   if (c.num_splits > 1) {
     const device::CombineParams combine = combine_params(p, plan.sizes, c, f);

@@ -21,6 +21,7 @@ BOLIDE_SHARED constexpr int smem_bytes_f32(int head_dim, int head_dim_v) {
 // + i starts.
 template <class RowAt>
 BOLIDE_DEVICE void copy_rows(float* to, int pitch, int count, int live, int columns, RowAt row_at) {
+#pragma unroll 1
   for (int i = threadIdx.x; i < count * columns; i += kThreadsF32) {
     const int row = i / columns, col = i % columns;
     to[row * pitch + col] = row < live ? row_at(row)[col] : 0.f;

@@ -66,8 +66,8 @@ struct Span {
   int begin, rows;
 };
 BOLIDE_DEVICE int cumulative_at(const Lengths& l, int b) {
-  const i64 x = l.cumulative_is_64 ? static_cast<const i64*>(l.cumulative)[b]
-                                   : static_cast<const int*>(l.cumulative)[b];
+  const i64 x = l.cumulative_is_64 ? static_cast<const i64*>(l.cumulative)[b * l.cumulative_stride]
+                                   : static_cast<const int*>(l.cumulative)[b * l.cumulative_stride];
   return clamp(x, 0, l.rows);
 }
 BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
@@ -77,9 +77,9 @@ BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
 
 // A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
 BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
-  return clamp(
-      ptx::ldg(p.pages.indices + clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1)), 0,
-      p.pages.count - 1);
+  const int at = clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1);
+  const int* sequence = p.pages.indices + w.kv_batch * p.pages.table_stride;
+  return clamp(ptx::ldg(sequence + at * p.pages.index_stride), 0, p.pages.count - 1);
 }
 
 // Where sequence b's keys are. Returns how many there are.
@@ -95,8 +95,6 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
         min(clamp(p.pages.indptr[source + 1], page_base, p.pages.num_indices) - page_base, p.pages.max_pages);
     rows = n * p.pages.size;
     if (p.pages.last_rows && n > 0) rows += clamp(p.pages.last_rows[source], 0, p.pages.size) - p.pages.size;
-  } else if (p.pages.indices) {
-    page_base = static_cast<int>(source * p.pages.table_stride);
   }
   const int used = p.keys.used ? clamp(p.keys.used[b], 0, rows) : rows;
   const int skipped = p.leftpad ? clamp(p.leftpad[b], 0, used) : 0;

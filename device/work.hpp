@@ -28,26 +28,36 @@ struct View {
   Stride batch_stride, row_stride, head_stride;
 };
 
+/// A vector of int32 in device memory, of any stride.
+struct Ints {
+  const int* data;  ///< null: the vector is absent
+  Stride stride;
+  BOLIDE_SHARED explicit operator bool() const { return data != nullptr; }
+  BOLIDE_SHARED int operator[](int i) const { return data[i * stride]; }
+};
+
 /// Where each sequence's rows are and how many of them are used. Values are clamped on the device: whatever
 /// they are, no access leaves its buffer (contract C19).
 struct Lengths {
   const void* cumulative;  ///< packed: [batch + 1], int32 or int64; else null
-  const int* used;         ///< [batch]: rows in use; null: all there is room for
-  int cumulative_is_64;    ///< cumulative is int64
+  Stride cumulative_stride;
+  Ints used;             ///< [batch]: rows in use; absent: all there is room for
+  int cumulative_is_64;  ///< cumulative is int64
   int rows;  ///< dense: rows of a sequence; packed: rows of all together; paged: max_pages * page_size
 };
 
 /// Pages of keys. A page table [batch, max_pages], or lists: the pages of sequence b are indices[indptr[b]
 /// ...].
 struct Pages {
-  const int* indices;    ///< the table or the lists' indices; null: keys are not paged
-  const int* indptr;     ///< lists: [batch + 1]; null: a table
-  const int* last_rows;  ///< lists: [batch] rows used in the last page; null: see Lengths::used
-  Stride table_stride;   ///< table: elements between the rows of two sequences
-  int num_indices;       ///< entries of indices that may be read; a table's last row counts to its end
-  int size;              ///< rows of a page
-  int count;             ///< pages in the pool
-  int max_pages;         ///< of one sequence
+  const int* indices;   ///< the table or the lists' indices; null: keys are not paged
+  Ints indptr;          ///< lists: [batch + 1]; absent: a table
+  Ints last_rows;       ///< lists: [batch] rows used in the last page; absent: see Lengths::used
+  Stride table_stride;  ///< table: elements between two sequences; lists: 0
+  Stride index_stride;  ///< elements between two entries
+  int num_indices;      ///< entries of the lists, or of a sequence in the table
+  int size;             ///< rows of a page
+  int count;            ///< pages in the pool
+  int max_pages;        ///< of one sequence
 };
 
 /// What a row index is as a position (contract C3).
@@ -55,8 +65,8 @@ enum class QueryStart : int { bottom_right, top_left, given };
 struct Positions {
   QueryStart query;
   int query_start, key_start;  ///< given: used where the tensor is null
-  const int* query_starts;     ///< [batch] or null
-  const int* key_starts;       ///< [batch] or null
+  Ints query_starts;           ///< [batch] or absent
+  Ints key_starts;             ///< [batch] or absent
 };
 
 /// The parameters of a forward kernel.
@@ -70,7 +80,7 @@ struct FwdParams {
   Stride lse_batch_stride, lse_head_stride, lse_row_stride, lse_split_stride;
 
   Lengths query, keys;
-  const int* leftpad;   ///< [batch] rows before the first key, or null
+  Ints leftpad;         ///< [batch] rows before the first key, or absent
   const int* kv_batch;  ///< [batch] which sequence of the cache belongs to a batch entry, or null
   int kv_batches;       ///< sequences in the cache (equal to batch without kv_batch)
   Pages pages;

@@ -52,13 +52,6 @@ std::string copy_engine_objection(const Tensor& t, const char* name) {
   return {};
 }
 
-void refuse_strided(const Tensor& t, const char* name) {
-  const int last = t.rank() - 1;
-  if (t && t.shape[last] > 1 && t.strides[last] != 1)
-    refuse(fmt::format("{} has stride {}; a GPU serves contiguous integer tensors only: copy it first", name,
-                       t.strides[last]));
-}
-
 void check_head_dims(const ForwardProblem& p, const Sizes& s) {
   const int most = p.q.dtype == DType::f32 ? 32 * kMostPieces : kMaxHeadDim;
   if (s.head_dim > most || s.head_dim_v > most)
@@ -83,30 +76,6 @@ void check_reach(const ForwardProblem& p, const Sizes& s) {
     if (r.n > r.limit)
       refuse(fmt::format("there are {} {}; sm_90a kernels serve up to {}: use Device::cpu()", r.n, r.what,
                          r.limit));
-}
-
-void check_integers(const ForwardProblem& p) {
-  if (auto* packed = std::get_if<Packed>(&p.queries)) refuse_strided(packed->cu_seqlens, "cu_seqlens_q");
-  if (auto* packed = std::get_if<Packed>(&p.keys)) refuse_strided(packed->cu_seqlens, "cu_seqlens_kv");
-  if (auto* pages = std::get_if<Paged>(&p.keys)) {
-    for (auto [t, name] : {std::pair{&pages->table, "the page table"},
-                           {&pages->indptr, "indptr"},
-                           {&pages->indices, "indices"},
-                           {&pages->last_page_len, "last_page_len"}})
-      if (*t) refuse_strided(*t, name);
-    if (const Tensor& t = pages->table;
-        t && t.size(0) > 1 && (t.strides[0] < 0 || t.strides[0] > kMaxRows / t.size(0)))
-      refuse(fmt::format(
-          "the page table's rows have stride {}; a GPU serves strides from 0 to {}: copy it first",
-          t.strides[0], kMaxRows / t.size(0)));
-  }
-  for (auto [t, name] : {std::pair{&p.seqused_q, "seqused_q"},
-                         {&p.seqused_kv, "seqused_kv"},
-                         {&p.leftpad, "leftpad"},
-                         {&p.key_start.per_sequence, "key_start"}})
-    if (*t) refuse_strided(*t, name);
-  if (auto* start = std::get_if<Start>(&p.query_start); start && start->per_sequence)
-    refuse_strided(start->per_sequence, "query_start");
 }
 
 // Equal head dims have kernels in steps of 16 columns, different ones in steps of 64.
@@ -146,7 +115,8 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardC
     return at;
   };
   if (c.grid == 0) return w;
-  if (c.packed) w.tile_offsets = take((s.batch + 2) * 4), w.next_work = take(4);
+  if (c.packed) w.tile_offsets = take((s.batch + 2) * 4);
+  if (c.counted) w.next_work = take(4);
   if (c.num_splits > 1) {
     const std::int64_t rows = (is_packed(p.queries) ? p.q.size(0) : s.batch * s.rows_q) * s.heads_q;
     w.partial_out = take(c.num_splits * rows * s.head_dim_v * 4);
@@ -216,7 +186,6 @@ ProducerChoice choose_producer(const ForwardProblem& p, const Sizes& s) {
 ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuFacts& gpu) {
   check_head_dims(p, s);
   check_reach(p, s);
-  check_integers(p);
   ForwardChoice c;
   c.packed = is_packed(p.queries);
   if (p.q.dtype == DType::f32) choose_plain(c, s);
@@ -235,6 +204,8 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
         "there are {} tiles of queries over all heads; a launch serves up to {}: divide the batch", work,
         INT32_MAX));
   c.grid = static_cast<int>(std::min<std::int64_t>(work, (c.plain ? 2 : 1) * gpu.multiprocessors));
+  // Masks make items of unequal length: a counter deals them out, worth 7 to 12 % for causal ones on an H200.
+  c.counted = c.packed || (!c.plain && p.mask && c.num_splits == 1 && work > c.grid);
   if (c.num_splits > 1) c.config.out_type = device::Element::f32;
   c.workspace = lay_out(p, s, c);
   return c;

@@ -147,8 +147,7 @@ TEST_F(CompileTest, ACompilationStopsWhenItsTimeIsUp) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("given up"), std::string::npos) << error.what();
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(1900))
-      << "it stops when asked";
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << "it stops when asked";
 }
 
 TEST_F(CompileTest, ManyAtOnce) {

@@ -182,12 +182,6 @@ TEST(ForwardChoice, WhatNoKernelServesIsRefusedByName) {
   EXPECT_TRUE(has(refusal(dense(1, 8, 8, 2, 2, 64, 513, DType::f32)), "head_dim_v 513"));
   EXPECT_TRUE(has(refusal(dense(1, 8, (std::int64_t{1} << 28) + 1, 1, 1, 1, 1)), "268435457 rows of keys"));
   EXPECT_TRUE(has(refusal(dense(1 << 20, 128, 8, 1 << 12, 1, 64, 64)), "tiles of queries"));
-  ForwardProblem p = paged(64, 16);
-  p.seqused_kv = at(5 * kPlace, DType::i32, {4}, {2});
-  EXPECT_TRUE(has(refusal(p), "seqused_kv has stride 2"));
-  p = paged(64, 16);
-  std::get<Paged>(p.keys).table.strides = {-16, 1};
-  EXPECT_TRUE(has(refusal(p), "the page table's rows have stride -16"));
 }
 
 }  // namespace
