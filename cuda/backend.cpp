@@ -29,7 +29,6 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                              w.partial_lse);
   std::string launches = fmt::format("{}", c.launches());
   if (c.packed) launches += ", the first counts tiles of queries";
-  else if (c.counted) launches += ", the first zeroes the work counter";
   if (c.num_splits > 1) launches += ", the last merges the splits";
   return {{"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
                                  code.toolchain.text())},
@@ -73,7 +72,7 @@ class CudaBackend : public Backend {
     check_parameters(sizeof(device::FwdParams) + plan->program.size());
     const jit::KernelStore::Kernel code = store_->get(main_spec(plan->choice, emitted));
     plan->main = kernels_.get(code, plan->choice.smem_bytes);
-    if (plan->choice.counted) plan->prepare = kernels_.get(store_->get(prepare_spec()), 0);
+    if (plan->choice.packed) plan->prepare = kernels_.get(store_->get(prepare_spec()), 0);
     if (plan->choice.num_splits > 1)
       plan->combine = kernels_.get(store_->get(combine_spec(element_of(p.out.dtype))), 0);
     if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)

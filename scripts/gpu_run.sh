@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks and times a built command on a machine with a Hopper GPU; nothing but the executable is needed there.
-#   scripts/gpu_run.sh build/cli/bolide [cases] [seed] [kernels] [folder for logs]
+#   scripts/gpu_run.sh build/bolide [cases] [seed] [kernels] [folder for logs]
 # Exits 0 when the check passes; the timings run whatever it says.
 set -u
 bolide=${1:?usage: gpu_run.sh bolide [cases] [seed] [kernels] [folder]}

@@ -43,9 +43,8 @@ std::vector<NamedProgram> programs() {
            score("30.0 * tanh(score / 30.0) - slope[h] * abs(q - kv)")}};
 }
 
-// Spills that are there today, to be removed and not to grow (docs/hopper.md, "Known spills"): kernels that
-// gather through cp.async or whose program is heavy keep a few words of their producer in local memory, and
-// the plain float32 kernel a row's pointers. The lean kernels, those of dense, packed and causal problems,
+// Spills that are there today, to be removed and not to grow (docs/hopper.md, "Known spills"): of kernels
+// that gather through cp.async or whose program is heavy, and of the plain float32 kernel. The lean kernels
 // have none.
 int known_spill_bytes(const FwdConfig& c) {
   return c.producer == Producer::gathered || c.rolled_mask ? 64 : 0;
