@@ -16,6 +16,7 @@ void add_run(CLI::App& app, Action& action);
 void add_check(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_mask(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 
 }  // namespace bolide::cli

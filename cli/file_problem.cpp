@@ -2,36 +2,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <new>
 
+#include "cli/bindings.hpp"
 #include "cli/elements.hpp"
 #include "cli/problem_options.hpp"
 
 namespace bolide::cli {
 namespace {
-
-using files::printable;
-
-// The names a text uses: letters, digits and underscores that do not start with a digit.
-bool mentions(const std::string& text, const std::string& name) {
-  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
-  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
-    const std::size_t end = at + name.size();
-    if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return true;
-  }
-  return false;
-}
-
-template <class T>
-std::optional<T> parse_whole(const std::string& text) {
-  T value{};
-  const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
-  const auto [stop, trouble] = std::from_chars(begin, text.data() + text.size(), value);
-  if (trouble != std::errc() || stop != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 DType parse_float_type(const std::string& text) {
   return text == "f32" ? DType::f32 : text == "f16" ? DType::f16 : DType::bf16;
@@ -54,13 +33,6 @@ void check_companions(const ProblemOptions& o) {
                 "--cu-seqlens-kv packs the keys and page tables page them; give one of the two");
   if (lists && !o.page_table.empty())
     throw Error(Code::invalid_argument, "--page-table and the page lists say the same; give one of the two");
-}
-
-// NAME=VALUE, or NAME alone for NAME=NAME.
-std::pair<std::string, std::string> split_binding(const std::string& text) {
-  const std::size_t equals = text.find('=');
-  if (equals == std::string::npos) return {text, text};
-  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 }  // namespace
@@ -131,35 +103,11 @@ void FileProblem::read_starts(const ProblemOptions& o) {
 }
 
 void FileProblem::read_programs(const ProblemOptions& o) {
-  Bindings bindings;
-  const auto bind = [&](const char* option, const std::string& name, Bindings::Value value) {
-    if (!mentions(o.mask, name) && !mentions(o.score, name))
-      throw Error(Code::invalid_argument,
-                  fmt::format("{} {}: neither --mask nor --score uses this name", option, printable(name)));
-    if (!bindings.values.emplace(name, std::move(value)).second)
-      throw Error(Code::invalid_argument,
-                  fmt::format("{} {}: the name is given twice", option, printable(name)));
-  };
-  for (const std::string& text : o.tensors) {
-    const auto [name, reference] = split_binding(text);
-    bind("--tensor", name, inputs_.get("--tensor " + name, reference));
-  }
-  for (const std::string& text : o.numbers) {
-    const auto [name, number] = split_binding(text);
-    if (const auto whole = parse_whole<std::int64_t>(number)) bind("--number", name, *whole);
-    else if (const auto real = parse_whole<double>(number)) bind("--number", name, *real);
-    else throw Error(Code::invalid_argument, fmt::format("--number {} is not NAME=NUMBER", printable(text)));
-  }
-  const auto parse = [](const char* option, auto parser) {
-    try {
-      return parser();
-    } catch (const Error& error) {
-      throw Error(error.code(), fmt::format("{}: {}", option, error.what()));
-    }
-  };
+  const Bindings bindings =
+      read_bindings(inputs_, o.tensors, o.numbers, {{"--mask", o.mask}, {"--score", o.score}});
   ForwardProblem& p = backward_.forward;
-  if (!o.mask.empty()) p.mask = parse("--mask", [&] { return Mask::parse(o.mask, bindings); });
-  if (!o.score.empty()) p.score = parse("--score", [&] { return Score::parse(o.score, bindings); });
+  if (!o.mask.empty()) p.mask = parse_named("--mask", [&] { return Mask::parse(o.mask, bindings); });
+  if (!o.score.empty()) p.score = parse_named("--score", [&] { return Score::parse(o.score, bindings); });
 }
 
 Tensor FileProblem::allocate(const std::string& name, DType dtype, const Dims& shape, bool in_layout) {

@@ -20,6 +20,7 @@ Examples:
   bolide run qkv.safetensors --mask "kv <= q && q - kv < 1024" -o out.safetensors
   bolide run q.npy k.npy v.npy --layout bhsd --json
   bolide explain qkv.safetensors --mask "kv <= q"
+  bolide mask "kv <= q && q - kv < 1024" --sq 8192 --skv 8192
   bolide check --count 1000 --seed 1
 
 Exit codes: 0 done, 1 a check failed, 2 bad arguments or expression, 3 bad file,
@@ -75,6 +76,7 @@ int parse_and_run(int argc, char** argv) {
   add_check(app, action);
   add_bench(app, action);
   add_explain(app, action);
+  add_mask(app, action);
   add_info(app, action);
   try {
     app.parse(argc, argv);

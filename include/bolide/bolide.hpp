@@ -4,3 +4,4 @@
 #include <bolide/devices.hpp>
 #include <bolide/masks.hpp>
 #include <bolide/operations.hpp>
+#include <bolide/tiles.hpp>

@@ -89,7 +89,7 @@ Ran bolide(const std::vector<std::string>& arguments, const RunSettings& setting
   return ran;
 }
 
-Ran bolide_on_terminal(const std::vector<std::string>& arguments) {
+Ran bolide_on_terminal(const std::vector<std::string>& arguments, bool stdout_too) {
   const int out = unnamed_file();
   int terminal = -1, its_end = -1;
   winsize size{};
@@ -99,7 +99,7 @@ Ran bolide_on_terminal(const std::vector<std::string>& arguments) {
   const pid_t child = fork();
   if (child == 0) {
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-    dup2(out, STDOUT_FILENO);
+    dup2(stdout_too ? its_end : out, STDOUT_FILENO);
     dup2(its_end, STDERR_FILENO);
     close(terminal);
     close(its_end);

@@ -25,8 +25,9 @@ struct RunSettings {
 /// Runs `bolide` with these arguments.
 Ran bolide(const std::vector<std::string>& arguments, const RunSettings& settings = {});
 
-/// The same with stderr on a terminal of 80 columns; `err` is what it showed.
-Ran bolide_on_terminal(const std::vector<std::string>& arguments);
+/// The same with stderr on a terminal of 80 columns; `err` is what it showed. With `stdout_too` it shows
+/// both.
+Ran bolide_on_terminal(const std::vector<std::string>& arguments, bool stdout_too = false);
 
 /// A folder of its own, removed at the end.
 class Folder {

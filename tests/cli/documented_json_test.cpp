@@ -98,6 +98,19 @@ TEST_F(DocumentedJson, Explain) {
   EXPECT_EQ(refused["code"], "invalid_argument");
 }
 
+TEST_F(DocumentedJson, Mask) {
+  const Json found = run({"mask", "kv <= q && h < 9", "--sq", "100", "--skv", "130", "--tile", "32x64",
+                          "--head", "3", "--json"});
+  EXPECT_EQ(found["tiles_none"], 4);
+  EXPECT_EQ(found["tiles_some"], 6);
+  EXPECT_EQ(found["tiles_all"], 2);
+  EXPECT_EQ(found["visible_pairs"], 8050);
+  EXPECT_EQ(found["query_start"], 30);
+  EXPECT_EQ(found["h"], 3);
+  EXPECT_TRUE(found["b"].is_null());
+  EXPECT_EQ(printed, documented("JSON of mask"));
+}
+
 TEST_F(DocumentedJson, Info) {
   const Json info = run({"info", "--json"});
   for (const char* name : {"device", "name", "architecture", "multiprocessors", "memory_bytes"})
