@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "program/classify.hpp"
+#include "program/facts.hpp"
 #include "tests/program/catalogue.hpp"
 #include "tests/program/random_program.hpp"
 
@@ -74,18 +75,19 @@ struct Precision {
   std::int64_t decidable = 0, found = 0, unsound = 0, inexact = 0;
 };
 Precision precision(std::int64_t tile_q, std::int64_t tile_kv) {
-  const testing::MaskCatalogue catalogue;
+  const testing::Catalogue catalogue;
   Precision total;
-  for (const auto& entry : catalogue.entries) {
-    const Mask mask = Mask::parse(entry.text, catalogue.bindings);
-    const Classifier classifier(mask);
-    TrueClasses truth(mask);
+  for (const testing::CatalogueMask& entry : catalogue.masks()) {
+    const Classifier classifier(entry.mask);
+    TrueClasses truth(entry.mask);
     ClassifierCounts counts;
     std::int64_t missed = 0;
-    for (std::int64_t h = 0; h < (entry.name == "pattern per head" ? 2 : 1); ++h) {
+    const program::Facts facts = program::facts(entry.mask.expr());
+    // The mask's patterns: both heads, or both batch entries.
+    for (std::int64_t i = 0; i < (facts.uses_h || facts.uses_b ? 2 : 1); ++i) {
       for (std::int64_t q = 0; q < entry.len_q; q += tile_q) {
         for (std::int64_t kv = 0; kv < entry.len_kv; kv += tile_kv) {
-          const TileBox box{0,           h,
+          const TileBox box{i,           i,
                             q,           std::min(q + tile_q, entry.len_q),
                             kv,          std::min(kv + tile_kv, entry.len_kv),
                             entry.len_q, entry.len_kv};
@@ -99,7 +101,7 @@ Precision precision(std::int64_t tile_q, std::int64_t tile_kv) {
       }
     }
     if (missed && ::testing::UnitTest::GetInstance())
-      ::testing::Test::RecordProperty("missed_" + std::to_string(tile_q) + "_" + entry.name,
+      ::testing::Test::RecordProperty("missed_" + std::to_string(tile_q) + "_" + entry.id,
                                       static_cast<int>(missed));
   }
   return total;

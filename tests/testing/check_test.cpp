@@ -269,7 +269,8 @@ TEST_P(CaseFile, EveryLinePasses) {
   EXPECT_GT(lines, 10);
 }
 INSTANTIATE_TEST_SUITE_P(Cases, CaseFile,
-                         ::testing::Values("edges.txt", "layouts.txt", "programs.txt", "shapes.txt"),
+                         ::testing::Values("catalogue.txt", "edges.txt", "layouts.txt", "programs.txt",
+                                           "shapes.txt"),
                          [](const auto& info) { return info.param.substr(0, info.param.find('.')); });
 
 }  // namespace
