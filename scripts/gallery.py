@@ -70,9 +70,10 @@ def entry(mask, found):
 
 
 def score_rows(scores):
-    yield "\n## Scores\n\nA score replaces `scale * q k^T` before the mask: `--score`, `Score::parse`,"
-    yield "or a lambda of `(score, b, h, q, kv)`. All have derivatives by the score and by captured tensors"
-    yield "of floats. `where(condition, x, -inf)` at the root is taken for a mask, so that tiles are skipped.\n"
+    yield "\n## Scores\n"
+    yield "A score replaces `scale * q k^T` before the mask: `--score`, `Score::parse`, or a lambda of"
+    yield "`(score, b, h, q, kv)`. All have derivatives by the score and by captured tensors of floats."
+    yield "`where(condition, x, -inf)` at the root is taken for a mask, so that tiles are skipped.\n"
     yield "| id | what | text |\n|---|---|---|"
     for score in scores:
         text = score["text"].replace("|", "\\|")
