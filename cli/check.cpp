@@ -5,16 +5,17 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <optional>
 
+#include "cli/case_file.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/json_text.hpp"
+#include "cli/machine.hpp"
 #include "cli/problem_options.hpp"
 #include "cli/progress.hpp"
 #include "testing/check.hpp"
+#include "testing/check_many.hpp"
 #include "testing/coverage.hpp"
 #include "testing/device_memory.hpp"
 #include "testing/kernel_budget.hpp"
@@ -27,7 +28,8 @@ constexpr const char* kExamples = R"help(
 Without a CASE and --cases, draws random problems over the whole space of combinations. Each is computed
 with outputs filled with NaN, guards around every buffer and NaN where nothing may be read, and compared
 with a plain reference: pattern of non-finite values, out, LSE, gradients and exact counts of visible keys.
-A failing case is shrunk; the line printed reruns it. Case lines are described in docs/cases.md.
+A failing case is shrunk; the line printed reruns it. Of problems too long for the reference it computes a
+sample of the rows. Case lines are described in docs/cases.md.
 
 Examples:
   bolide check
@@ -49,6 +51,9 @@ struct CheckOptions {
 
 constexpr std::uint64_t kDefaultCount = 1000, kDefaultSeed = 1;
 constexpr int kDefaultKernels = 300;
+// What shrinking a failure on a GPU may cost, where a kernel takes seconds to compile.
+constexpr double kShrinkSeconds = 40;
+constexpr int kShrinkKernels = 6;
 
 struct Tally {
   std::uint64_t passed = 0, failed = 0, refused = 0;
@@ -70,25 +75,6 @@ void check_options(const CheckOptions& o) {
   if (o.kernels && (!o.draws() || parse_device(o.device).kind == Device::Kind::cpu))
     throw Error(Code::invalid_argument, "--kernels is for random problems on a GPU");
   if (o.minutes && !(*o.minutes > 0)) throw Error(Code::invalid_argument, "--minutes must be more than 0");
-}
-
-// Case lines of a file; empty lines and those that start with # are skipped.
-void read_cases(const std::string& path, std::vector<testing::Case>& cases) {
-  const std::string shown = files::printable(path);
-  std::ifstream file(path);
-  if (!file || std::filesystem::is_directory(path))
-    throw Error(Code::file, fmt::format("{}: there is no file of case lines here that can be read", shown));
-  int number = 0;
-  for (std::string line; std::getline(file, line);) {
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos || line.starts_with('#')) continue;
-    try {
-      cases.push_back(testing::Case::parse(line));
-    } catch (const Error& error) {
-      throw Error(error.code(), fmt::format("{}, line {}: {}", shown, number, error.what()));
-    }
-  }
-  if (file.bad()) throw Error(Code::file, fmt::format("{} could not be read to its end", shown));
 }
 
 std::vector<testing::Case> given_cases(const CheckOptions& o) {
@@ -121,19 +107,21 @@ class Checker {
 
   // False: stop here.
   bool check(const testing::Case& c, Progress& progress) {
-    const testing::Outcome outcome = testing::check(c, context_, *memory_);
-    tally_.add(outcome);
-    pool_.add(c, outcome);
-    if (o_.coverage) coverage_.add(c);
-    const bool failed = outcome.kind == testing::Outcome::failed;
-    const std::string shrunk = failed ? testing::shrink(c, context_, most_attempts()).text() : "";
-    if (o_.json || outcome.kind != testing::Outcome::passed) progress.clear();
-    if (o_.json) print_json(outcome, c, shrunk);
-    else if (failed) print_failure(outcome, c, shrunk);
-    else if (outcome.kind == testing::Outcome::refused)
-      fmt::print("refused: {}\n  {}\n", c.text(), outcome.report);
-    return !failed || o_.keep_going;
+    return judge(c, testing::check(c, context_, *memory_), progress);
   }
+
+  // On a GPU all cores check: the reference takes longer than the device.
+  void check_all_on_gpu(std::span<const testing::Case> cases) {
+    std::atomic<std::size_t> done = 0;
+    Progress progress("check", [&] { return static_cast<double>(done) / static_cast<double>(cases.size()); });
+    testing::check_many(cases, context_, this_cpu().threads,
+                        [&](const testing::Case& c, const testing::Outcome& outcome) {
+                          ++done;
+                          return judge(c, outcome, progress);
+                        });
+  }
+
+  void add_redrawn(std::uint64_t refused) { redrawn_ += refused; }
 
   int finish() const {
     const double n = std::max<double>(1, static_cast<double>(tally_.all()));
@@ -144,8 +132,33 @@ class Checker {
   }
 
  private:
-  // On a GPU most attempts compile kernels.
-  int most_attempts() const { return device().kind == Device::Kind::cuda ? 24 : 200; }
+  bool judge(const testing::Case& c, const testing::Outcome& outcome, Progress& progress) {
+    tally_.add(outcome);
+    pool_.add(c, outcome);
+    if (o_.coverage) coverage_.add(c);
+    const bool failed = outcome.kind == testing::Outcome::failed;
+    const std::string shrunk = failed ? shrink(c).text() : "";
+    if (o_.json || outcome.kind != testing::Outcome::passed) progress.clear();
+    if (o_.json) print_json(outcome, c, shrunk);
+    else if (failed) print_failure(outcome, c, shrunk);
+    else if (outcome.kind == testing::Outcome::refused)
+      fmt::print("refused: {}\n  {}\n", c.text(), outcome.report);
+    return !failed || o_.keep_going;
+  }
+
+  testing::Case shrink(const testing::Case& c) {
+    if (device().kind == Device::Kind::cpu) return testing::shrink(c, context_);
+    const auto fails = [&](const testing::Case& smaller) {
+      try {
+        return testing::check(smaller, context_, *memory_).kind == testing::Outcome::failed;
+      } catch (const Error&) {
+        return false;  // a program that lost what it captures
+      }
+    };
+    return testing::shrink_on_gpu(c, fails, testing::multiprocessors(device()), kShrinkSeconds,
+                                  kShrinkKernels);
+  }
+
   void print_failure(const testing::Outcome& outcome, const testing::Case& c,
                      const std::string& shrunk) const {
     fmt::print("FAILED: {}\n{}\n", c.text(), outcome.report);
@@ -156,6 +169,7 @@ class Checker {
   void print_summary(double refused_share, double mean_seconds) const {
     fmt::print("{} cases: {} passed, {} failed, {} refused ({:.2f} %); {:.2f} ms each\n", tally_.all(),
                tally_.passed, tally_.failed, tally_.refused, 100 * refused_share, 1e3 * mean_seconds);
+    if (redrawn_) fmt::print("{} draws that no kernel serves were drawn again\n", redrawn_);
     if (const std::string failures = pool_.failures(); !failures.empty())
       fmt::print("FAILED, pooled over all cases:\n{}", failures);
     if (o_.coverage) fmt::print("{}", coverage_.table());
@@ -179,6 +193,7 @@ class Checker {
                                      {"refused", tally_.refused},    {"refused_share", refused_share},
                                      {"mean_seconds", mean_seconds}, {"pool_failures", pool_.failures()}};
     if (o_.draws()) object["seed"] = o_.seed.value_or(kDefaultSeed);
+    if (o_.draws()) object["redrawn"] = redrawn_;
     if (o_.coverage) object["least_pair"] = coverage_.least_pair();
     fmt::print("{}", json_line(object));
   }
@@ -187,13 +202,36 @@ class Checker {
   Context context_;
   std::unique_ptr<testing::Memory> memory_;
   Tally tally_;
+  std::uint64_t redrawn_ = 0;
   testing::Pool pool_;
   testing::Coverage coverage_;
 };
 
+// Kernels are compiled for each program: all that the cases need, before the first is checked.
+void prepare(const CheckOptions& o, std::size_t cases, const std::vector<jit::KernelSpec>& kernels) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  std::atomic<double> ready = 0;
+  int failed = 0;
+  {
+    const Progress progress("compile", [&] { return ready.load(); });
+    failed = testing::prepare_kernels(kernels, [&](double share) { ready = share; });
+  }
+  if (o.json) return;
+  fmt::print("{} cases share {} kernels, ready in {:.1f} s{}\n", cases, kernels.size(),
+             std::chrono::duration<double>(Clock::now() - start).count(),
+             failed ? fmt::format("; {} did not compile", failed) : "");
+  std::fflush(stdout);
+}
+
 int check_given(const CheckOptions& o) {
   const std::vector<testing::Case> cases = given_cases(o);
   Checker checker(o);
+  if (checker.device().kind == Device::Kind::cuda) {
+    prepare(o, cases.size(), testing::kernels_of(cases, testing::multiprocessors(checker.device())));
+    checker.check_all_on_gpu(cases);
+    return checker.finish();
+  }
   std::atomic<std::size_t> done = 0;
   {
     Progress progress("check", [&] { return static_cast<double>(done) / static_cast<double>(cases.size()); });
@@ -205,28 +243,13 @@ int check_given(const CheckOptions& o) {
   return checker.finish();
 }
 
-// Kernels are compiled for each program: all that the draws share, before the first is checked.
 int check_drawn_on_gpu(const CheckOptions& o, Checker& checker) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
   const testing::SharedDraws draws = testing::share_kernels(
       testing::multiprocessors(checker.device()), o.seed.value_or(kDefaultSeed),
       o.count.value_or(kDefaultCount), testing::Filter::parse(o.filter), o.kernels.value_or(kDefaultKernels));
-  const int failed = testing::prepare_kernels(draws);
-  if (!o.json)
-    fmt::print("{} cases share {} kernels, ready in {:.1f} s{}\n", draws.cases.size(), draws.kernels.size(),
-               std::chrono::duration<double>(Clock::now() - start).count(),
-               failed ? fmt::format("; {} did not compile", failed) : "");
-  std::fflush(stdout);
-  std::atomic<std::size_t> done = 0;
-  {
-    Progress progress("check",
-                      [&] { return static_cast<double>(done) / static_cast<double>(draws.cases.size()); });
-    for (const testing::Case& c : draws.cases) {
-      if (!checker.check(c, progress)) break;
-      ++done;
-    }
-  }
+  checker.add_redrawn(draws.refused);
+  prepare(o, draws.cases.size(), draws.kernels);
+  checker.check_all_on_gpu(draws.cases);
   return checker.finish();
 }
 

@@ -17,6 +17,8 @@ void add_check(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
 void add_mask(CLI::App& app, Action& action);
+void add_cache(CLI::App& app, Action& action);
+void add_pack(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 
 }  // namespace bolide::cli

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "cli/commands.hpp"
+#include "cli/device_problem.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/json_text.hpp"
 #include "cli/problem_options.hpp"
@@ -43,11 +44,12 @@ bool is_case(const std::vector<std::string>& words) {
 
 std::vector<Answer> explain_files(const Context& context, const ProblemOptions& options) {
   const FileProblem problem(options);
+  const DeviceProblem placed(problem, context.device(), DeviceProblem::Purpose::plan);
   const std::size_t forward_bytes = problem.result_bytes({"out", "lse"});
-  std::vector<Answer> answers{{"forward", context.explain(problem.forward()), forward_bytes}};
+  std::vector<Answer> answers{{"forward", context.explain(placed.forward()), forward_bytes}};
   if (problem.has_backward())
     answers.push_back(
-        {"backward", context.explain(problem.backward()), problem.result_bytes({"dq", "dk", "dv"})});
+        {"backward", context.explain(placed.backward()), problem.result_bytes({"dq", "dk", "dv"})});
   return answers;
 }
 
@@ -60,8 +62,8 @@ std::size_t bytes_of(std::initializer_list<const Tensor*> tensors) {
 
 std::vector<Answer> explain_case(const Context& context, const std::string& line) {
   const testing::Case c = testing::Case::parse(line);
-  testing::HostMemory memory;
-  const testing::Setup setup(c, testing::Fill::finite, memory);
+  testing::NoMemory memory(context.device());
+  const testing::Setup setup(c, testing::Fill::untouched, memory);
   const BackwardProblem& p = setup.placed();
   std::vector<Answer> answers{
       {"forward", context.explain(p.forward), bytes_of({&p.forward.out, &p.forward.lse})}};
@@ -105,7 +107,7 @@ void refuse_problem_options(const CLI::App& command) {
 }
 
 int explain(const ExplainOptions& o, const CLI::App& command) {
-  const Context context = open_context(o.problem.device);
+  const Context context(parse_device(o.problem.device));
   std::vector<Answer> answers;
   if (is_case(o.problem.files)) {
     refuse_problem_options(command);

@@ -103,11 +103,33 @@ void FileProblem::read_starts(const ProblemOptions& o) {
 }
 
 void FileProblem::read_programs(const ProblemOptions& o) {
-  const Bindings bindings =
-      read_bindings(inputs_, o.tensors, o.numbers, {{"--mask", o.mask}, {"--score", o.score}});
+  mask_ = o.mask, score_ = o.score;
+  bindings_ = read_bindings(inputs_, o.tensors, o.numbers, {{"--mask", o.mask}, {"--score", o.score}});
   ForwardProblem& p = backward_.forward;
-  if (!o.mask.empty()) p.mask = parse_named("--mask", [&] { return Mask::parse(o.mask, bindings); });
-  if (!o.score.empty()) p.score = parse_named("--score", [&] { return Score::parse(o.score, bindings); });
+  if (!o.mask.empty()) p.mask = parse_named("--mask", [&] { return Mask::parse(o.mask, bindings_); });
+  if (!o.score.empty()) p.score = parse_named("--score", [&] { return Score::parse(o.score, bindings_); });
+}
+
+BackwardProblem FileProblem::placed(const std::function<Tensor(const Tensor&)>& place) const {
+  BackwardProblem to = backward_;
+  ForwardProblem& p = to.forward;
+  std::vector<Tensor*> tensors{
+      &p.q,       &p.k,     &p.v,     &p.out, &p.lse, &p.seqused_q, &p.seqused_kv,
+      &p.leftpad, &to.dout, &to.dlse, &to.dq, &to.dk, &to.dv,       &p.key_start.per_sequence};
+  if (auto* packed = std::get_if<Packed>(&p.queries)) tensors.push_back(&packed->cu_seqlens);
+  if (auto* packed = std::get_if<Packed>(&p.keys)) tensors.push_back(&packed->cu_seqlens);
+  if (auto* paged = std::get_if<Paged>(&p.keys))
+    for (Tensor* t : {&paged->table, &paged->indptr, &paged->indices, &paged->last_page_len})
+      tensors.push_back(t);
+  if (auto* start = std::get_if<Start>(&p.query_start)) tensors.push_back(&start->per_sequence);
+  for (Tensor* t : tensors)
+    if (*t) *t = place(*t);
+  Bindings bindings = bindings_;
+  for (auto& [name, value] : bindings.values)
+    if (auto* t = std::get_if<Tensor>(&value)) *t = place(*t);
+  if (p.mask) p.mask = Mask::parse(mask_, bindings);
+  if (p.score) p.score = Score::parse(score_, bindings);
+  return to;
 }
 
 Tensor FileProblem::allocate(const std::string& name, DType dtype, const Dims& shape, bool in_layout) {

@@ -77,6 +77,8 @@ int parse_and_run(int argc, char** argv) {
   add_bench(app, action);
   add_explain(app, action);
   add_mask(app, action);
+  add_cache(app, action);
+  add_pack(app, action);
   add_info(app, action);
   try {
     app.parse(argc, argv);

@@ -125,13 +125,4 @@ Device parse_device(const std::string& text) {
   throw Error(Code::invalid_argument, "--device " + files::printable(text) + " is not cpu, cuda or cuda:N");
 }
 
-Context open_context(const std::string& text) {
-  const Device device = parse_device(text);
-  Context context(device);
-  if (device.kind != Device::Kind::cpu)
-    throw Error(Code::refused,
-                "--device " + text + ": the command does not copy tensors to a GPU yet; use --device cpu");
-  return context;
-}
-
 }  // namespace bolide::cli

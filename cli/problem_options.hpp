@@ -3,6 +3,7 @@
 #include <bolide/context.hpp>
 #include <cstdlib>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,10 +37,6 @@ void add_problem_options(CLI::App& app, ProblemOptions& options);
 /// "cpu", "cuda" or "cuda:1". Throws Error{invalid_argument}.
 Device parse_device(const std::string& text);
 
-/// A context for "cpu", "cuda" or "cuda:1". Throws Error{invalid_argument} for another text, Error{device} or
-/// {refused} for a device that cannot be used, and for any GPU until the command copies tensors to one.
-Context open_context(const std::string& device);
-
 /// A tensor the command allocated: `view` in the library's order of axes, `stored` the same memory row-major
 /// in the order of the files. The memory is untouched until someone writes.
 struct Result {
@@ -61,6 +58,8 @@ class FileProblem {
   bool has_backward() const { return static_cast<bool>(backward_.dout); }
   const ForwardProblem& forward() const { return backward_.forward; }
   const BackwardProblem& backward() const { return backward_; }
+  /// The problem with each of its tensors, captured ones too, replaced by what `place` answers for it.
+  BackwardProblem placed(const std::function<Tensor(const Tensor&)>& place) const;
   /// out and lse; then dq, dk, dv when there is a dout.
   const std::deque<Result>& results() const { return results_; }
   /// The tensor of a reference, axes in the library's order if it has the layout of q.
@@ -82,6 +81,8 @@ class FileProblem {
 
   Inputs inputs_;
   bool heads_first_ = false;
+  std::string mask_, score_;  // texts
+  Bindings bindings_;
   BackwardProblem backward_;
   std::deque<Result> results_;
 };

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "cli/commands.hpp"
+#include "cli/device_problem.hpp"
 #include "cli/elements.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/problem_options.hpp"
@@ -121,27 +122,39 @@ std::vector<Expected> read_expected(const RunOptions& o, FileProblem& problem) {
   return all;
 }
 
+// Progress is seen in results on the host; a GPU is done before anybody looks.
+std::optional<Progress> progress_of(const Context& context, const char* name, std::function<double()> share) {
+  if (context.device().kind != Device::Kind::cpu) return std::nullopt;
+  return std::optional<Progress>(std::in_place, name, std::move(share));
+}
+
 Timing run_forward(const Context& context, const Plan& plan, const FileProblem& problem,
-                   const VisiblePairs& visible) {
-  const ForwardProblem& p = problem.forward();
-  const WorkspaceMemory workspace(plan.workspace_bytes());
-  const Progress progress("forward", share_of_lse_written(p.lse, visible.row_logs));
+                   DeviceProblem& placed, const VisiblePairs& visible) {
+  const Workspace workspace = placed.workspace(plan.workspace_bytes());
+  const auto progress =
+      progress_of(context, "forward", share_of_lse_written(problem.forward().lse, visible.row_logs));
+  placed.wait();
   const auto start = std::chrono::steady_clock::now();
-  context.forward(plan, p, workspace.get());
+  context.forward(plan, placed.forward(), workspace, placed.stream());
+  placed.wait();
   const double seconds = seconds_since(start);
-  return {plan.path(), plan.workspace_bytes(), seconds, forward_flops(p, visible.pairs) / seconds * 1e-12};
+  placed.fetch_results();
+  return {plan.path(), plan.workspace_bytes(), seconds,
+          forward_flops(problem.forward(), visible.pairs) / seconds * 1e-12};
 }
 
 Timing run_backward(const Context& context, const Plan& plan, const FileProblem& problem,
-                    const VisiblePairs& visible) {
-  const BackwardProblem& p = problem.backward();
-  const WorkspaceMemory workspace(plan.workspace_bytes());
-  const Progress progress("backward", share_of_gradient_written(p.dq));
+                    DeviceProblem& placed, const VisiblePairs& visible) {
+  const Workspace workspace = placed.workspace(plan.workspace_bytes());
+  const auto progress = progress_of(context, "backward", share_of_gradient_written(problem.backward().dq));
+  placed.wait();
   const auto start = std::chrono::steady_clock::now();
-  context.backward(plan, p, workspace.get());
+  context.backward(plan, placed.backward(), workspace, placed.stream());
+  placed.wait();
   const double seconds = seconds_since(start);
+  placed.fetch_results();
   return {plan.path(), plan.workspace_bytes(), seconds,
-          backward_flops(p.forward, visible.pairs) / seconds * 1e-12};
+          backward_flops(problem.forward(), visible.pairs) / seconds * 1e-12};
 }
 
 std::vector<Expectation> judge(const RunOptions& o, const FileProblem& problem,
@@ -168,21 +181,24 @@ std::vector<std::string> write_results(const RunOptions& o, const FileProblem& p
 }
 
 int run(const RunOptions& o) {
-  const Context context = open_context(o.problem.device);
+  const Context context(parse_device(o.problem.device));
   FileProblem problem(o.problem);
   check_output(o, problem);
-  const Plan plan = context.plan(problem.forward());
-  std::optional<Plan> backward_plan;
-  if (problem.has_backward()) backward_plan = context.plan(problem.backward());
-  const std::vector<Expected> expected = read_expected(o, problem);
-
+  // What is refused is refused before anything is copied or filled.
+  (void)context.plan(DeviceProblem(problem, context.device(), DeviceProblem::Purpose::plan).forward());
   for (const Result& r : problem.results())
     std::memset(r.memory.get(), 0xff, r.bytes());  // NaN of every type
+  DeviceProblem placed(problem, context.device(), DeviceProblem::Purpose::run);
+  const Plan plan = context.plan(placed.forward());
+  std::optional<Plan> backward_plan;
+  if (problem.has_backward()) backward_plan = context.plan(placed.backward());
+  const std::vector<Expected> expected = read_expected(o, problem);
+
   RunReport report;
-  const VisiblePairs visible = count_visible_pairs(context, problem.forward());
+  const VisiblePairs visible = count_visible_pairs(Context(Device::cpu()), problem.forward());
   report.visible_pairs = visible.pairs;
-  report.forward = run_forward(context, plan, problem, visible);
-  if (backward_plan) report.backward = run_backward(context, *backward_plan, problem, visible);
+  report.forward = run_forward(context, plan, problem, placed, visible);
+  if (backward_plan) report.backward = run_backward(context, *backward_plan, problem, placed, visible);
   report.lse = range_of(problem.forward().lse);
   report.expectations = judge(o, problem, expected);
   if (!o.output.empty()) report.output = o.output, report.written = write_results(o, problem);

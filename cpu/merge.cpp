@@ -28,7 +28,7 @@ void merge_row(std::span<const Tensor> outs, std::span<const Tensor> lses, const
     if (l != -kInf) weights += std::exp(l - max);
   }
   for (std::int64_t d = 0; d < head_dim_v; ++d) {
-    double sum = 0, x;
+    double sum = -0.0, x;  // adds to nothing, not even to a -0
     for (std::size_t i = 0; i < outs.size(); ++i) {
       const double l = number_at(lses[i], number_offset(lses[i], slot, head));
       if (l == -kInf) continue;
@@ -39,7 +39,9 @@ void merge_row(std::span<const Tensor> outs, std::span<const Tensor> lses, const
     store_row(out, row_offset(out, slot, head) + d, {&x, 1});
   }
   number_at(lse, number_offset(lse, slot, head)) =
-      static_cast<float>(weights == 0 ? -kInf : max + std::log(weights));
+      static_cast<float>(weights == 0   ? -kInf
+                         : weights == 1 ? max
+                                        : max + std::log(weights));
 }
 
 }  // namespace

@@ -5,9 +5,12 @@
 
 #include <fmt/core.h>
 
+#include <cstdlib>
 #include <mutex>
+#include <sstream>
 
 #include "cuda/forward_plan.hpp"
+#include "cuda/merge.hpp"
 #include "jit/kernel_store.hpp"
 
 namespace bolide::cuda {
@@ -24,11 +27,13 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
   std::string workspace = fmt::format("{} bytes", w.bytes);
   if (c.packed)
     workspace += fmt::format(": tile offsets at {}, work counter at {}", w.tile_offsets, w.next_work);
+  else if (c.counted) workspace += fmt::format(": work counter at {}", w.next_work);
   if (c.num_splits > 1)
     workspace += fmt::format("{}: partial out at {}, partial lse at {}", c.packed ? ";" : "", w.partial_out,
                              w.partial_lse);
   std::string launches = fmt::format("{}", c.launches());
   if (c.packed) launches += ", the first counts tiles of queries";
+  else if (c.counted) launches += ", the first zeroes the work counter";
   if (c.num_splits > 1) launches += ", the last merges the splits";
   return {{"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
                                  code.toolchain.text())},
@@ -70,11 +75,12 @@ class CudaBackend : public Backend {
     const program::Emitted emitted = program::emit(p.mask, p.score);
     plan->mask = p.mask, plan->score = p.score, plan->program = program::pack_params(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.size());
-    const jit::KernelStore::Kernel code = store_->get(main_spec(plan->choice, emitted));
+    const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);
+    const jit::KernelStore::Kernel code = store_->get(specs[0]);
     plan->main = kernels_.get(code, plan->choice.smem_bytes);
-    if (plan->choice.packed) plan->prepare = kernels_.get(store_->get(prepare_spec()), 0);
-    if (plan->choice.num_splits > 1)
-      plan->combine = kernels_.get(store_->get(combine_spec(element_of(p.out.dtype))), 0);
+    std::size_t next = 1;
+    if (plan->choice.counted) plan->prepare = kernels_.get(store_->get(specs[next++]), 0);
+    if (plan->choice.num_splits > 1) plan->combine = kernels_.get(store_->get(specs[next++]), 0);
     if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)
       encode_maps(*plan, p);
     plan->details = describe(*plan, *code);
@@ -91,9 +97,12 @@ class CudaBackend : public Backend {
   void backward(const BackendPlan&, const BackwardProblem&, Workspace, bolide::Stream) const override {
     throw Error(Code::refused, "backward problems have no CUDA kernels yet; use Device::cpu()");
   }
-  void merge(std::span<const Tensor>, std::span<const Tensor>, const Tensor&, const Tensor&,
-             bolide::Stream) const override {
-    throw Error(Code::refused, "merge has no CUDA kernel yet; use Device::cpu()");
+  void merge(std::span<const Tensor> outs, std::span<const Tensor> lses, const Tensor& out, const Tensor& lse,
+             bolide::Stream stream) const override {
+    check_architecture();
+    const device::MergeParams params = merge_params(outs, lses, out, lse);
+    std::call_once(merge_loaded_, [this] { merge_ = kernels_.get(store_->get(merge_spec()), 0); });
+    launch_merge(*merge_, params, static_cast<StreamHandle>(stream.handle));
   }
 
  private:
@@ -127,8 +136,22 @@ class CudaBackend : public Backend {
   const std::shared_ptr<const DeviceContext> context_;
   const std::shared_ptr<jit::KernelStore> store_;
   mutable LoadedKernels kernels_;
+  mutable std::once_flag merge_loaded_;
+  mutable std::shared_ptr<const Kernel> merge_;
 };
 
+}  // namespace
+
+namespace {
+// A pack is code, so a set-user-id program takes none from its environment.
+std::vector<std::string> packs_of_environment() {
+  const char* const listed = secure_getenv("BOLIDE_PACK");
+  std::vector<std::string> packs;
+  std::istringstream all(listed ? listed : "");
+  for (std::string path; std::getline(all, path, ':');)
+    if (!path.empty()) packs.push_back(path);
+  return packs;
+}
 }  // namespace
 
 std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver) {
@@ -136,9 +159,11 @@ std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver) {
   static std::weak_ptr<jit::KernelStore> store;
   std::lock_guard lock(mutex);
   std::shared_ptr<jit::KernelStore> alive = store.lock();
-  if (!alive)
-    store = alive =
-        std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.driver_major = driver.major()});
+  if (!alive) {
+    alive = std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.driver_major = driver.major()});
+    for (const std::string& pack : packs_of_environment()) alive->load_pack(pack);
+    store = alive;
+  }
   return alive;
 }
 
@@ -147,9 +172,10 @@ std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> conte
   return std::make_unique<CudaBackend>(std::move(context), std::move(store));
 }
 
-std::unique_ptr<Backend> make_backend(int ordinal) {
+std::unique_ptr<Backend> make_backend(int ordinal, const std::vector<std::string>& packs) {
   auto context = DeviceContext::open(Driver::open(), ordinal);
   auto store = kernel_store(context->driver());
+  for (const std::string& pack : packs) store->load_pack(pack);
   return make_backend(std::move(context), std::move(store));
 }
 

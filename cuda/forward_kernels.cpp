@@ -40,6 +40,19 @@ jit::KernelSpec combine_spec(device::Element out) {
                               names[static_cast<int>(out)])};
 }
 
+jit::KernelSpec merge_spec() {
+  return {.sources = jit::device_sources(),
+          .source = "#include \"merge.cuh\"\n",
+          .name = "bolide::device::merge"};
+}
+
+std::vector<jit::KernelSpec> specs_of(const ForwardChoice& c, const program::Emitted& program, DType out) {
+  std::vector<jit::KernelSpec> specs{main_spec(c, program)};
+  if (c.counted) specs.push_back(prepare_spec());
+  if (c.num_splits > 1) specs.push_back(combine_spec(element_of(out)));
+  return specs;
+}
+
 std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program) {
   std::vector<jit::KernelSpec> all{prepare_spec()};
   for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})

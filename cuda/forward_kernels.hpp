@@ -19,6 +19,13 @@ jit::KernelSpec prepare_spec();
 /// Merges the partial results of splits into out of this type.
 jit::KernelSpec combine_spec(device::Element out);
 
+/// Merges results of any types and strides: Context::merge.
+jit::KernelSpec merge_spec();
+/// All kernels of a plan, in this order: the attention kernel, fwd_prepare where work is counted, fwd_combine
+/// where keys are split.
+std::vector<jit::KernelSpec> specs_of(const ForwardChoice& choice, const program::Emitted& program,
+                                      DType out);
+
 /// Every kernel that a forward call with this program may use: generated from what plans can choose, so that
 /// nothing explain() names is left out.
 std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program);

@@ -143,8 +143,8 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
-    f.next_work = reinterpret_cast<int*>(workspace + c.workspace.next_work);
   }
+  if (c.counted) f.next_work = reinterpret_cast<int*>(workspace + c.workspace.next_work);
   return f;
 }
 
@@ -188,7 +188,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));
   const std::vector<std::byte>& program = other.empty() ? plan.program : other;
 
-  if (c.packed) {
+  if (c.counted) {
     const device::PrepareParams prepare{f.query, f.batch, c.tile_q, const_cast<int*>(f.tile_offsets),
                                         f.next_work};
     (*plan.prepare)({.grid = {1, 1, 1}, .block = {1024, 1, 1}}, stream, prepare);
@@ -197,7 +197,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
-                     .overlaps_previous = c.packed},
+                     .overlaps_previous = c.counted},
                     stream, arguments);
   if (c.num_splits > 1) {
     const device::CombineParams combine = combine_params(p, plan.sizes, c, f);

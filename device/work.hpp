@@ -121,6 +121,20 @@ struct CombineParams {
   const float* sinks;
 };
 
+/// merge: results over disjoint sets of keys, each with its lse.
+struct MergePart {
+  View out;  ///< of the type
+  Element type;
+  float* lse;
+  Stride lse_batch_stride, lse_head_stride, lse_row_stride;
+};
+inline constexpr int kMostMergeParts = 32;
+struct MergeParams {
+  MergePart out, parts[kMostMergeParts];
+  int num_parts;
+  int batch, heads, rows, head_dim_v;
+};
+
 /// Who fills shared memory: the copy engine (16-byte aligned strides, contiguous columns) or, for everything
 /// else, threads with cp.async.
 enum class Producer : int { tma, gathered };

@@ -44,12 +44,13 @@ struct ForwardChoice {
   std::int64_t query_tiles = 0;  ///< most work items without splits
   std::int64_t kv_tiles = 0;     ///< most key tiles of a sequence
   int num_splits = 1;
-  int grid = 0;         ///< thread blocks; 0: there is nothing to write
-  int kv_box_rows = 0;  ///< copy engine: rows of a box of keys
-  bool packed = false;  ///< fwd_prepare counts the tiles first
+  int grid = 0;          ///< thread blocks; 0: there is nothing to write
+  int kv_box_rows = 0;   ///< copy engine: rows of a box of keys
+  bool packed = false;   ///< fwd_prepare counts the tiles first
+  bool counted = false;  ///< a counter deals out the work; fwd_prepare zeroes it first
   ForwardWorkspace workspace;
 
-  int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + packed; }
+  int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + counted; }
   std::string splits_text() const;
 };
 /// Throws Error{refused} for what no kernel serves: element types, head dims and sizes beyond a kernel's

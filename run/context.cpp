@@ -22,14 +22,18 @@ struct Context::Impl {
 
 namespace {
 
-std::unique_ptr<const Backend> backend_for(Device device) {
+std::unique_ptr<const Backend> backend_for(Device device, const ContextOptions& options) {
   if (device.kind == Device::Kind::cpu) {
+    if (!options.packs.empty())
+      throw Error(Code::invalid_argument,
+                  fmt::format("{} is a pack of kernels for GPUs; a context of the CPU has no use for it",
+                              options.packs.front()));
     if (device.ordinal != 0)
       throw Error(Code::invalid_argument,
                   fmt::format("there is one CPU device, 0; {} was asked for", device.ordinal));
     return cpu::make_backend();
   }
-  return cuda::make_backend(device.ordinal);
+  return cuda::make_backend(device.ordinal, options.packs);
 }
 
 const ForwardProblem& forward_of(const ForwardProblem& p) { return p; }
@@ -99,7 +103,8 @@ std::string Explanation::text() const {
   return text;
 }
 
-Context::Context(Device device) : impl_(std::make_shared<Impl>(device, backend_for(device))) {}
+Context::Context(Device device, const ContextOptions& options)
+    : impl_(std::make_shared<Impl>(device, backend_for(device, options))) {}
 Device Context::device() const { return impl_->device; }
 
 Plan Context::plan(const ForwardProblem& p) const {

@@ -223,6 +223,7 @@ void Setup::add_captured() {
     parts_.push_back(
         {Arena(let.name, type, shape, strides(shape, order, false, 0), 0, false, fill_), nullptr, {}});
     captured_.emplace_back(let.name, static_cast<int>(parts_.size()) - 1);
+    if (fill_ == Fill::untouched) continue;
     const Tensor t = parts_.back().arena.host();
     if (!file) {
       g.fill(t, scramble(case_.seed, stream));

@@ -98,14 +98,14 @@ class Checker {
   std::string run_forward(Setup& setup, const Plan& plan) {
     const GuardedWorkspace workspace(memory_, plan.workspace_bytes());
     setup.upload();
-    context_.forward(plan, setup.placed().forward, workspace.workspace());
+    context_.forward(plan, setup.placed().forward, workspace.workspace(), memory_.stream());
     const std::string damage = setup.download();
     return damage.empty() ? workspace.find_damage() : damage;
   }
   std::string run_backward(Setup& setup, const Plan& plan) {
     const GuardedWorkspace workspace(memory_, plan.workspace_bytes());
     setup.upload();
-    context_.backward(plan, setup.placed(), workspace.workspace());
+    context_.backward(plan, setup.placed(), workspace.workspace(), memory_.stream());
     const std::string damage = setup.download();
     return damage.empty() ? workspace.find_damage() : damage;
   }

@@ -43,12 +43,19 @@ std::string at_element(const char* name, const Tensor& t, std::int64_t i, double
   return fmt::format("{}{} is {:.9g}, the reference has {:.9g}", name, index_text(t.shape, i), got, want);
 }
 
+// Rows that the reference did not look at, by their place in a tensor; none if empty.
+using Skipped = std::vector<std::uint8_t>;
+bool is_skipped(const Skipped& skipped, const Tensor& t, std::size_t element, bool rows) {
+  return !skipped.empty() &&
+         skipped[rows ? element / static_cast<std::size_t>(t.shape[t.rank() - 1]) : element];
+}
+
 // The first element whose kind (finite, +inf, -inf, NaN) is not the reference's, rounded to the tensor's
 // type.
 std::string compare_pattern(const char* name, const Tensor& t, const std::vector<double>& got,
-                            const std::vector<double>& want) {
+                            const std::vector<double>& want, const Skipped& skipped = {}, bool rows = true) {
   for (std::size_t i = 0; i < got.size(); ++i)
-    if (!same_pattern(got[i], rounded(t.dtype, want[i])))
+    if (!is_skipped(skipped, t, i, rows) && !same_pattern(got[i], rounded(t.dtype, want[i])))
       return at_element(name, t, static_cast<std::int64_t>(i), got[i], want[i]) +
              ": one of them is not finite";
   return {};
@@ -63,7 +70,7 @@ struct Errors {
 
 // Errors beyond `slack` (null: none), element by element, rows along the last axis.
 Errors measure(const Tensor& t, const std::vector<double>& got, const std::vector<double>& want,
-               const double* slack) {
+               const double* slack, const Skipped& skipped = {}) {
   Errors e;
   const std::int64_t columns = t.rank() ? t.shape[t.rank() - 1] : 1;
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -75,7 +82,7 @@ Errors measure(const Tensor& t, const std::vector<double>& got, const std::vecto
         if (std::isfinite(want[c])) most = std::max(most, std::abs(want[c]));
     }
     const double target = rounded(t.dtype, want[i]);
-    if (!std::isfinite(target)) continue;
+    if (!std::isfinite(target) || is_skipped(skipped, t, i, true)) continue;
     const double error = std::max(0.0, std::abs(got[i] - want[i]) - (slack ? slack[i] : 0));
     e.distance.error2 += error * error;
     e.distance.floor2 += (target - want[i]) * (target - want[i]);
@@ -142,12 +149,12 @@ double Distance::ratio() const { return error2 == 0 ? 0 : floor2 == 0 ? kInf : s
 Comparison compare_out(const Tensor& out, const Reference& r, DType inputs) {
   const std::vector<double> got = elements(out);
   Comparison c;
-  c.failure = compare_pattern("out", out, got, r.out.data);
+  c.failure = compare_pattern("out", out, got, r.out.data, r.skipped_out);
   if (c.failure.empty()) c.failure = compare_empty_rows(out, r);
   if (!c.failure.empty()) return c;
   Tensor precision = out;
   if (out.dtype == DType::f32) precision.dtype = inputs;
-  const Errors e = measure(precision, got, r.out.data, nullptr);
+  const Errors e = measure(precision, got, r.out.data, nullptr, r.skipped_out);
   c.distance = e.distance;
   c.failure = judge("out", precision, e, got, r.out.data, 1);
   return c;
@@ -156,7 +163,7 @@ Comparison compare_out(const Tensor& out, const Reference& r, DType inputs) {
 Comparison compare_lse(const Tensor& lse, const Reference& r) {
   const std::vector<double> got = elements(lse);
   Comparison c;
-  c.failure = compare_pattern("lse", lse, got, r.lse.data);
+  c.failure = compare_pattern("lse", lse, got, r.lse.data, r.skipped_lse, false);
   double worst = 1;
   for (std::size_t i = 0; i < got.size() && (c.failure.empty() || worst > 1); ++i) {
     const double want = r.lse.data[i];
@@ -195,11 +202,11 @@ std::string compare_counts(const Tensor& out, const Tensor& lse, const Reference
   Values want = r.out;
   for (std::size_t b = 0; b < all.size(); ++b)
     for (std::int64_t h = 0; h < heads; ++h) {
-      const std::vector<std::uint8_t>& seen =
-          visible.seen[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
+      const std::size_t entry = b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h);
       const std::int64_t len_kv = all[b].len_kv();
-      for (std::int64_t i = 0; i < all[b].len_q(); ++i) {
-        const auto begin = seen.begin() + i * len_kv;
+      for (std::size_t n = 0; n < visible.rows[entry].size(); ++n) {
+        const std::int64_t i = visible.rows[entry][n];
+        const auto begin = visible.seen[entry].begin() + static_cast<std::int64_t>(n) * len_kv;
         const auto count = static_cast<double>(std::count(begin, begin + len_kv, 1));
         const Place at = all[b].queries[static_cast<std::size_t>(i)];
         const double got = load(lse, number_at(lse, at.outer, at.inner, h)),

@@ -26,12 +26,9 @@ void Setup::write_data() {
       }
     for (std::int64_t h = 0; h < heads; ++h)
       for (std::int64_t j = 0; j < s.len_kv(); ++j) {
-        const std::vector<std::uint8_t>& seen =
-            visible_.seen[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
-        bool any = false;
-        for (std::int64_t i = 0; i < s.len_q() && !any; ++i)
-          any = seen[static_cast<std::size_t>(i * s.len_kv() + j)] != 0;
-        if (!any) continue;
+        if (!visible_.keys[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)]
+                          [static_cast<std::size_t>(j)])
+          continue;
         const Place at = s.keys[static_cast<std::size_t>(j)];
         const std::int64_t row = case_.paged() ? at.outer * case_.page_rows + at.inner : at.inner;
         write_row(p.k, 1, row_at(p.k, at.outer, at.inner, h / group), row);

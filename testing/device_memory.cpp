@@ -11,11 +11,14 @@
 namespace bolide::testing {
 namespace {
 
-// Blocks are powers of two and stay allocated: a check makes and drops dozens of small ones for every case.
+// With a stream of its own, so that several checks can share a device. Blocks are powers of two and stay
+// allocated: a check makes and drops dozens of small ones for every case.
 class CudaMemory final : public Memory {
  public:
-  explicit CudaMemory(int ordinal) : context_(cuda::DeviceContext::open(cuda::Driver::open(), ordinal)) {}
+  explicit CudaMemory(int ordinal)
+      : context_(cuda::DeviceContext::open(cuda::Driver::open(), ordinal)), stream_(context_) {}
   Device device() const override { return Device::cuda(context_->ordinal()); }
+  Stream stream() const override { return {stream_.handle()}; }
 
   void* allocate(std::size_t bytes) override {
     const std::size_t size = std::bit_ceil(std::max<std::size_t>(bytes, 512));
@@ -38,11 +41,11 @@ class CudaMemory final : public Memory {
     used_.erase(found);
   }
   void upload(void* place, std::span<const std::byte> bytes) override {
-    used_.at(place).upload(bytes.data(), bytes.size());
+    used_.at(place).upload(bytes.data(), bytes.size(), 0, stream_.handle());
   }
   void download(std::span<std::byte> bytes, const void* place) override {
-    used_.at(const_cast<void*>(place)).download(bytes.data(), bytes.size());
-    cuda::synchronize(*context_, nullptr);
+    used_.at(const_cast<void*>(place)).download(bytes.data(), bytes.size(), 0, stream_.handle());
+    stream_.synchronize();
   }
 
  private:
@@ -63,6 +66,7 @@ class CudaMemory final : public Memory {
   }
 
   const cuda::SharedContext context_;
+  const cuda::Stream stream_;
   Blocks free_;
   std::map<void*, cuda::DeviceBuffer> used_;
 };

@@ -3,6 +3,8 @@
 
 #include <bolide/error.hpp>
 
+#include <chrono>
+#include <climits>
 #include <optional>
 #include <unordered_set>
 
@@ -17,13 +19,13 @@
 namespace bolide::testing {
 namespace {
 
-// The attention kernel of a case's forward; nothing if none serves it. Images on the host are aligned as on a
-// device.
+// The attention kernel of a case; nothing if none serves it.
 std::optional<jit::KernelSpec> kernel_of(const Case& c, int multiprocessors) {
   try {
-    HostMemory memory;
-    const Setup setup(c, Fill::normal, memory);
-    const ForwardProblem& p = setup.host().forward;
+    if (c.backward()) return std::nullopt;
+    NoMemory memory(Device::cpu());
+    const Setup setup(c, Fill::untouched, memory);
+    const ForwardProblem& p = setup.placed().forward;
     const ForwardChoice choice = choose_forward(p, validate(p), {.multiprocessors = multiprocessors});
     return cuda::main_spec(choice, program::emit(p.mask, p.score));
   } catch (const Error&) {
@@ -36,19 +38,20 @@ class Sharer {
   Sharer(int multiprocessors, int most) : multiprocessors_(multiprocessors), most_(most) {}
   const std::vector<jit::KernelSpec>& specs() const { return specs_; }
 
-  // True if the case's kernels are known, or there is room for them and `may_add`.
-  bool admit(const Case& c, bool may_add) {
+  enum class Answer : std::uint8_t { admitted, no_room, refused };
+  // Admits a case whose kernels are known, or for which there is room and `may_add`.
+  Answer admit(const Case& c, bool may_add) {
     std::vector<jit::KernelSpec> fresh;
-    std::vector<Case> parts{c};
-    if (!c.backward()) parts.push_back(count_case(c));
-    for (const Case& part : parts)
-      if (std::optional<jit::KernelSpec> spec = kernel_of(part, multiprocessors_))
-        if (!keys_.count(spec->key())) fresh.push_back(std::move(*spec));
+    for (const Case& part : {c, count_case(c)}) {
+      std::optional<jit::KernelSpec> spec = kernel_of(part, multiprocessors_);
+      if (!spec) return Answer::refused;
+      if (!keys_.count(spec->key())) fresh.push_back(std::move(*spec));
+    }
     if (!fresh.empty() && (!may_add || specs_.size() + fresh.size() > static_cast<std::size_t>(most_)))
-      return false;
+      return Answer::no_room;
     for (jit::KernelSpec& spec : fresh)
       if (keys_.insert(spec.key()).second) specs_.push_back(std::move(spec));
-    return true;
+    return Answer::admitted;
   }
 
  private:
@@ -67,6 +70,32 @@ Case with_kernel_of(Case c, const Case& other) {
   return c;
 }
 
+// Makes some draws large, as draws are small for the reference's sake: wide ones have more tiles of queries
+// than a GPU runs thread blocks, long ones few queries of many keys, which are split.
+Case grown(Case c, Random& random) {
+  constexpr double kWide = 0.05, kLong = 0.08;
+  const double u = random.uniform();
+  if (u >= kWide + kLong || c.batch == 0 || c.heads_q == 0 || c.rows_q.largest() == 0) return c;
+  const bool wide = u < kWide;
+  const std::int64_t rows_q = wide ? random.between(150, 420) : random.between(1, 40),
+                     rows_kv = wide ? random.between(1, 500) : random.between(520, 2600);
+  const auto spread = [&](const Spread& s, std::int64_t most) {
+    return s.range ? Spread(most / 2, most) : Spread(most);
+  };
+  c.rows_q = spread(c.rows_q, rows_q), c.rows_kv = spread(c.rows_kv, rows_kv);
+  if (c.seqused_q) c.seqused_q = Spread(rows_q / 2, rows_q);
+  if (c.seqused_kv) c.seqused_kv = Spread(wide ? 0 : rows_kv / 2, rows_kv);
+  if (c.leftpad) c.leftpad = Spread(0, rows_kv / 3);
+  const std::int64_t group = c.heads_q / c.heads_kv;
+  if (wide) {
+    c.batch = random.between(2, 5), c.heads_kv = std::max<std::int64_t>(1, random.between(24, 40) / group);
+  } else {
+    c.batch = 1 + random.chance(0.3), c.heads_kv = 1;
+  }
+  c.heads_q = c.heads_kv * group;
+  return c;
+}
+
 std::optional<Case> shared(const Case& c, const std::vector<Case>& before, Sharer& sharer, Random& random) {
   constexpr int kTries = 12;
   for (int i = 0; i < kTries && !before.empty(); ++i) {
@@ -78,7 +107,7 @@ std::optional<Case> shared(const Case& c, const std::vector<Case>& before, Share
     } catch (const Error&) {
       continue;
     }
-    if (sharer.admit(mixed, false)) return mixed;
+    if (sharer.admit(mixed, false) == Sharer::Answer::admitted) return mixed;
   }
   return std::nullopt;
 }
@@ -93,23 +122,74 @@ SharedDraws share_kernels(int multiprocessors, std::uint64_t seed, std::uint64_t
   Random random(scramble(seed, 50));
   const std::uint64_t most_draws = 20 * count + 1000;
   for (std::uint64_t i = 0; draws.cases.size() < count && i < most_draws; ++i) {
-    const Case c = draw(seed, i, filter);
-    if (sharer.admit(c, true)) {
-      draws.cases.push_back(c);
-      originals.push_back(c);
-    } else if (const std::optional<Case> mixed = shared(c, originals, sharer, random)) {
-      draws.cases.push_back(*mixed);
+    const Case c = grown(draw(seed, i, filter), random);
+    switch (sharer.admit(c, true)) {
+      case Sharer::Answer::admitted: draws.cases.push_back(c), originals.push_back(c); break;
+      case Sharer::Answer::refused: ++draws.refused; break;
+      case Sharer::Answer::no_room:
+        if (const std::optional<Case> mixed = shared(c, originals, sharer, random))
+          draws.cases.push_back(*mixed);
     }
   }
+  if (draws.cases.empty() && count > 0)
+    throw Error(Code::refused, "no draw of this filter is served by a GPU; check it with --device cpu");
   draws.kernels = sharer.specs();
   return draws;
 }
 
-int prepare_kernels(const SharedDraws& draws) {
+std::vector<jit::KernelSpec> kernels_of(std::span<const Case> cases, int multiprocessors) {
+  Sharer sharer(multiprocessors, INT_MAX);
+  for (const Case& c : cases) (void)sharer.admit(c, true);
+  return sharer.specs();
+}
+
+std::vector<std::string> kernel_keys(const Case& c, int multiprocessors) {
+  std::vector<std::string> keys;
+  for (const Case& part : {c, count_case(c)})
+    if (const std::optional<jit::KernelSpec> spec = kernel_of(part, multiprocessors))
+      keys.push_back(spec->key());
+  return keys;
+}
+
+int prepare_kernels(const std::vector<jit::KernelSpec>& kernels,
+                    const std::function<void(double share)>& done) {
+  std::vector<jit::KernelSpec> all = kernels;
+  all.push_back(cuda::prepare_spec());
+  for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
+    all.push_back(cuda::combine_spec(out));
   int failed = 0;
-  for (const auto& outcome : cuda::kernel_store(*cuda::Driver::open())->prepare(draws.kernels))
-    failed += !outcome.kernel;
+  std::size_t ready = 0;
+  cuda::kernel_store(*cuda::Driver::open())
+      ->prepare(all, 0, [&](std::size_t, const jit::KernelStore::Outcome& outcome) {
+        failed += !outcome.kernel, ++ready;
+        if (done) done(static_cast<double>(ready) / static_cast<double>(all.size()));
+      });
   return failed;
+}
+
+Case shrink_on_gpu(const Case& failing, const std::function<bool(const Case&)>& fails, int multiprocessors,
+                   double seconds, int new_kernels) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<std::string> first = kernel_keys(failing, multiprocessors);
+  std::unordered_set<std::string> known(first.begin(), first.end());
+  int left = 0;
+  const auto affordable = [&](const Case& c) {
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
+      return false;
+    int fresh = 0;
+    const std::vector<std::string> keys = kernel_keys(c, multiprocessors);
+    for (const std::string& key : keys) fresh += !known.count(key);
+    if (keys.empty() || fresh > left) return false;
+    left -= fresh, known.insert(keys.begin(), keys.end());
+    return true;
+  };
+  Case best = failing;
+  for (const int more : {0, new_kernels}) {
+    left = more;
+    best = shrink(
+        best, [&](const Case& c) { return affordable(c) && fails(c); }, 400);
+  }
+  return best;
 }
 
 }  // namespace bolide::testing

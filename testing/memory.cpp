@@ -56,11 +56,24 @@ void HostMemory::download(std::span<std::byte> bytes, const void* place) {
   std::memcpy(bytes.data(), place, bytes.size());
 }
 
+void* NoMemory::allocate(std::size_t bytes) {
+  void* const place = reinterpret_cast<void*>(next_);
+  next_ += (bytes + kAlignment) / kAlignment * kAlignment;
+  return place;
+}
+void NoMemory::upload(void*, std::span<const std::byte>) {
+  throw Error(Code::invalid_argument, "these are addresses for plans; nothing can be copied to them");
+}
+void NoMemory::download(std::span<std::byte>, const void*) {
+  throw Error(Code::invalid_argument, "these are addresses for plans; nothing can be copied from them");
+}
+
 void fill_pattern(std::span<std::byte> bytes, DType type, Fill fill) {
   using u16 = std::uint16_t;
   using u32 = std::uint32_t;
   using u64 = std::uint64_t;
   if (fill == Fill::normal) return fill_normal(bytes, type);
+  if (fill == Fill::untouched) return static_cast<void>(std::memset(bytes.data(), 0, bytes.size()));
   const bool a = fill == Fill::nonfinite;
   switch (type) {  // quiet NaN, +inf, signalling NaN, -inf, -NaN | largest, -largest, 0, 1, smallest
     case DType::f32:
@@ -108,6 +121,7 @@ Arena::Arena(std::string name, DType type, const Dims& shape, const Dims& stride
   begin_ =
       (kGuard + before + kAlignment - 1) / kAlignment * kAlignment + static_cast<std::size_t>(offset) * size;
   bytes_ = (begin_ - before + span + kGuard + size - 1) / size * size;
+  if (fill == Fill::untouched && is_floating(type)) return;
   image_.reset(static_cast<std::byte*>(::operator new(bytes_, std::align_val_t(kAlignment))));
   fill_pattern({image_.get(), bytes_}, type, fill);
 }

@@ -1,5 +1,6 @@
 // Where the tensors of a check live: a host image with guards and fill, and its copy where the problem runs.
 #pragma once
+#include <bolide/context.hpp>
 #include <bolide/tensor.hpp>
 #include <cstddef>
 #include <memory>
@@ -18,7 +19,9 @@ class Memory {
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* place) noexcept = 0;
   virtual void upload(void* place, std::span<const std::byte> bytes) = 0;
-  /// Waits for the work given to the context, then copies.
+  /// Where calls of the context belong: uploads come before what follows on it, downloads wait for it.
+  virtual Stream stream() const { return {}; }
+  /// Waits for the work given to the stream, then copies.
   virtual void download(std::span<std::byte> bytes, const void* place) = 0;
 };
 
@@ -32,11 +35,27 @@ class HostMemory final : public Memory {
   void download(std::span<std::byte> bytes, const void* place) override;
 };
 
+/// Addresses that nobody may use, aligned as real ones: for plans of problems of any size.
+class NoMemory final : public Memory {
+ public:
+  explicit NoMemory(Device device) : device_(device) {}
+  Device device() const override { return device_; }
+  void* allocate(std::size_t bytes) override;
+  void release(void*) noexcept override {}
+  void upload(void* place, std::span<const std::byte> bytes) override;
+  void download(std::span<std::byte> bytes, const void* place) override;
+
+ private:
+  const Device device_;
+  std::uintptr_t next_ = std::uintptr_t{1} << 40;
+};
+
 /// What lies in bytes that no result may depend on. Two fills, so that any dependence changes a bit.
 enum class Fill : std::uint8_t {
   nonfinite,  ///< quiet and signalling NaN, both infinities; -1 and the like in integers
   finite,     ///< the largest numbers, 0, 1
   normal,     ///< for timing, not for checks: every float drawn from a normal distribution, integers 0
+  untouched,  ///< for plans: floats have no image at all, integers only what add_integers and tables write
 };
 /// Fills bytes with elements of the type.
 void fill_pattern(std::span<std::byte> bytes, DType type, Fill fill);

@@ -62,6 +62,12 @@ struct Matrix {
   const double* operator[](std::int64_t r) const { return data.data() + r * columns; }
 };
 
+std::vector<Place> places_of(const std::vector<std::int64_t>& rows, const std::vector<Place>& all) {
+  std::vector<Place> places;
+  for (const std::int64_t i : rows) places.push_back(all[static_cast<std::size_t>(i)]);
+  return places;
+}
+
 Matrix gather(const Tensor& t, const std::vector<Place>& places, std::int64_t head) {
   Matrix m(static_cast<std::int64_t>(places.size()), t.shape[t.rank() - 1]);
   for (std::int64_t r = 0; r < m.rows; ++r) {
@@ -89,27 +95,31 @@ struct Head {
   const Sequence& seq;
   std::int64_t b, h, key_head;
   double scale;
+  const std::vector<std::int64_t>& rows;  // of the sequence's queries: those that are looked at
+  const std::vector<Place> places;        // of the same rows
   const std::uint8_t* seen;
   Reference& result;
   Matrix q, k, v, p, slope;  // p: scores, then probabilities; slope: d score program / d score
   std::vector<double> lse;
 
   Head(const BackwardProblem& bp, const Sequence& s, std::int64_t b, std::int64_t h, std::int64_t group,
-       double scale, const std::uint8_t* seen, Reference& r)
+       double scale, const std::vector<std::int64_t>& rows, const std::uint8_t* seen, Reference& r)
       : problem(bp),
         seq(s),
         b(b),
         h(h),
         key_head(h / group),
         scale(scale),
+        rows(rows),
+        places(places_of(rows, s.queries)),
         seen(seen),
         result(r),
-        q(gather(bp.forward.q, s.queries, h)),
+        q(gather(bp.forward.q, places, h)),
         k(gather(bp.forward.k, s.keys, h / group)),
         v(gather(bp.forward.v, s.keys, h / group)),
-        p(s.len_q(), s.len_kv()),
-        slope(s.len_q(), s.len_kv()),
-        lse(s.queries.size()) {}
+        p(q.rows, s.len_kv()),
+        slope(q.rows, s.len_kv()),
+        lse(rows.size()) {}
 
   bool sees(std::int64_t i, std::int64_t j) const { return seen[i * p.columns + j] && p[i][j] != -kInf; }
 
@@ -123,8 +133,11 @@ struct Head {
       reach = std::max(reach, std::abs(scale) * absolute_product(q[i], k[j], k.columns));
       slope[i][j] = 1;
       if (program) {
-        const program::Row row{
-            .b = b, .h = h, .q = seq.query_start + i, .len_q = seq.len_q(), .len_kv = seq.len_kv()};
+        const program::Row row{.b = b,
+                               .h = h,
+                               .q = seq.query_start + rows[static_cast<std::size_t>(i)],
+                               .len_q = seq.len_q(),
+                               .len_kv = seq.len_kv()};
         const std::int64_t kv = seq.key_start + j;
         if (problem.dq)
           slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
@@ -132,7 +145,7 @@ struct Head {
       }
       p[i][j] = s;
     }
-    result.lse_reach.number(seq.queries[static_cast<std::size_t>(i)], h) = reach;
+    result.lse_reach.number(places[static_cast<std::size_t>(i)], h) = reach;
   }
 
   void softmax(std::int64_t i) {
@@ -150,14 +163,14 @@ struct Head {
     l = !any ? -kInf : undefined ? std::nan("") : most + std::log(sum);
     for (std::int64_t j = 0; j < p.columns; ++j)
       if (sees(i, j)) p[i][j] = undefined ? std::nan("") : std::exp(p[i][j] - most) / sum;
-    result.lse.number(seq.queries[static_cast<std::size_t>(i)], h) = l;
+    result.lse.number(places[static_cast<std::size_t>(i)], h) = l;
   }
 
   void forward() {
     for (std::int64_t i = 0; i < p.rows; ++i) {
       scores(i);
       softmax(i);
-      double* out = result.out.row(seq.queries[static_cast<std::size_t>(i)], h);
+      double* out = result.out.row(places[static_cast<std::size_t>(i)], h);
       for (std::int64_t j = 0; j < p.columns; ++j)
         if (sees(i, j))
           for (std::int64_t c = 0; c < v.columns; ++c) out[c] += p[i][j] * v[j][c];
@@ -166,10 +179,10 @@ struct Head {
 
   // dS = P * (dP - rowsum(P * dP) + dlse) * slope, and the products with Q, K, dO.
   void backward() {
-    const Matrix d_out = gather(problem.dout, seq.queries, h);
+    const Matrix d_out = gather(problem.dout, places, h);
     const double out_step = ulp(problem.forward.out.dtype, 1) / 2;
     for (std::int64_t i = 0; i < p.rows; ++i) {
-      const Place at = seq.queries[static_cast<std::size_t>(i)];
+      const Place at = places[static_cast<std::size_t>(i)];
       const double* out = result.out.row(at, h);
       const double delta = inner_product(d_out[i], out, v.columns);
       const double delta_slack = out_step * absolute_product(d_out[i], out, v.columns);
@@ -242,27 +255,29 @@ std::vector<Sequence> sequences(const ForwardProblem& p) {
   return all;
 }
 
-Visibility visibility(const ForwardProblem& p, const std::vector<Sequence>& all) {
-  const std::int64_t heads = p.q.size(p.q.rank() - 2);
-  Visibility v;
+namespace {
+// Marks the rows of sequences that were not looked at; rows behind the sequences are known to be empty.
+void mark_skipped(Reference& r, const std::vector<Sequence>& all, const Visibility& v, std::int64_t heads) {
+  const std::int64_t columns = std::max<std::int64_t>(1, r.out.shape[r.out.shape.rank() - 1]);
+  r.skipped_out.resize(r.out.data.size() / static_cast<std::size_t>(columns));
+  r.skipped_lse.resize(r.lse.data.size());
   for (std::size_t b = 0; b < all.size(); ++b)
     for (std::int64_t h = 0; h < heads; ++h) {
-      const Sequence& s = all[b];
-      std::vector<std::uint8_t> seen(s.queries.size() * s.keys.size(), 1);
-      for (std::size_t at = 0; p.mask && at < seen.size(); ++at) {
-        const auto i = static_cast<std::int64_t>(at / s.keys.size()),
-                   j = static_cast<std::int64_t>(at % s.keys.size());
-        const program::Row row{.b = static_cast<std::int64_t>(b),
-                               .h = h,
-                               .q = s.query_start + i,
-                               .len_q = s.len_q(),
-                               .len_kv = s.len_kv()};
-        seen[at] = program::eval_mask_point(p.mask.expr(), row, s.key_start + j);
+      const auto& rows = v.rows[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
+      for (std::size_t i = 0, n = 0; i < all[b].queries.size(); ++i) {
+        if (n < rows.size() && rows[n] == static_cast<std::int64_t>(i)) {
+          ++n;
+          continue;
+        }
+        double& lse = r.lse.number(all[b].queries[i], h);
+        lse = std::nan("");  // neither empty nor compared
+        r.skipped_lse[static_cast<std::size_t>(&lse - r.lse.data.data())] = 1;
+        r.skipped_out[static_cast<std::size_t>((r.out.row(all[b].queries[i], h) - r.out.data.data()) /
+                                               columns)] = 1;
       }
-      v.seen.push_back(std::move(seen));
     }
-  return v;
 }
+}  // namespace
 
 Reference reference(const BackwardProblem& bp, bool backward, const std::vector<Sequence>& all,
                     const Visibility& v) {
@@ -279,12 +294,14 @@ Reference reference(const BackwardProblem& bp, bool backward, const std::vector<
   const double scale = p.scale ? *p.scale : 1 / std::sqrt(static_cast<double>(p.q.shape[p.q.rank() - 1]));
   for (std::size_t b = 0; b < all.size(); ++b)
     for (std::int64_t h = 0; h < heads; ++h) {
-      const std::vector<std::uint8_t>& seen =
-          v.seen[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
-      Head head(bp, all[b], static_cast<std::int64_t>(b), h, heads / key_heads, scale, seen.data(), r);
+      const std::size_t entry = b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h);
+      if (v.rows[entry].empty()) continue;
+      Head head(bp, all[b], static_cast<std::int64_t>(b), h, heads / key_heads, scale, v.rows[entry],
+                v.seen[entry].data(), r);
       head.forward();
       if (backward) head.backward();
     }
+  if (v.sampled) mark_skipped(r, all, v, heads);
   return r;
 }
 

@@ -21,11 +21,20 @@ struct Sequence {
 /// The sequences of a valid problem on the host.
 std::vector<Sequence> sequences(const ForwardProblem&);
 
-/// Which keys the mask lets each query see: seen[b * heads + h][i * len_kv + j].
+/// Which keys the mask lets queries see, of each (sequence, query head): entry b * heads + h.
 struct Visibility {
-  std::vector<std::vector<std::uint8_t>> seen;
+  /// The rows of queries that are looked at, in order: all of them, or a sample of a long problem.
+  std::vector<std::vector<std::int64_t>> rows;
+  std::vector<std::vector<std::uint8_t>> seen;  ///< seen[..][n * len_kv + j]: row rows[..][n] sees key j
+  std::vector<std::vector<std::uint8_t>> keys;  ///< keys[..][j]: some row may see key j
+  bool sampled = false;
 };
-Visibility visibility(const ForwardProblem&, const std::vector<Sequence>&);
+/// What one problem may cost before its rows are sampled: products of q.k and p.v.
+inline constexpr double kMostComparedProducts = 1 << 29;
+/// All rows, or, `may_sample` and beyond `most_products`, first and last rows of some heads and random ones,
+/// at least 96 in all.
+Visibility visibility(const ForwardProblem&, const std::vector<Sequence>&, bool may_sample = false,
+                      double most_products = kMostComparedProducts);
 
 /// One number for each element of a tensor, row-major.
 struct Values {
@@ -42,6 +51,9 @@ struct Reference {
   Values out, lse, dq, dk, dv;
   Values lse_reach;  ///< |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets)
   Values dq_slack, dk_slack, dv_slack;
+  /// Rows that were not looked at, by their place in out (elements over head_dim_v) and in lse; none if
+  /// empty.
+  std::vector<std::uint8_t> skipped_out, skipped_lse;
 };
 /// Tensors on the host. The gradients only if `backward` has them.
 Reference reference(const BackwardProblem& problem, bool backward, const std::vector<Sequence>&,

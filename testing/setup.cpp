@@ -15,9 +15,9 @@ Setup::Setup(const Case& c, Fill fill, Memory& memory, const Setup* like)
   if (c.backward()) add_gradients();
   add_captured();
   host_ = assemble(false);
-  sequences_ = testing::sequences(host_.forward);
-  if (fill != Fill::normal) {
-    visible_ = like ? like->visible_ : visibility(host_.forward, sequences_);
+  if (fill != Fill::untouched) sequences_ = testing::sequences(host_.forward);
+  if (fill != Fill::normal && fill != Fill::untouched) {
+    visible_ = like ? like->visible_ : visibility(host_.forward, sequences_, !c.backward());
     write_data();
   }
   for (Part& part : parts_) {

@@ -27,8 +27,8 @@ Lengths draw_lengths(const Case&);
 class Setup {
  public:
   /// Throws Error{invalid_argument}, {expression} or {file} for what the case's texts ask in vain. The memory
-  /// must outlive the setup. `like` is a setup of a case with the same lengths and mask: what is visible is
-  /// taken from it.
+  /// must outlive the setup, and may be NoMemory for Fill::untouched. `like` is a setup of a case with the
+  /// same lengths and mask: what is visible is taken from it.
   Setup(const Case&, Fill, Memory&, const Setup* like = nullptr);
   ~Setup();
   Setup(const Setup&) = delete;

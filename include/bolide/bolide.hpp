@@ -2,6 +2,7 @@
 #pragma once
 #include <bolide/context.hpp>
 #include <bolide/devices.hpp>
+#include <bolide/kernels.hpp>
 #include <bolide/masks.hpp>
 #include <bolide/operations.hpp>
 #include <bolide/tiles.hpp>

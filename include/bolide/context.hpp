@@ -50,11 +50,18 @@ class Plan {
   std::shared_ptr<const Impl> impl_;
 };
 
+struct ContextOptions {
+  /// CUDA: packs of kernels (kernels.hpp) that are looked through before the cache and the compiler, beside
+  /// those that $BOLIDE_PACK lists, separated by colons. A pack is code: load only what you trust.
+  std::vector<std::string> packs;
+};
+
 /// Runs problems whose tensors lie on one device. Cheap to copy, safe to share between threads.
 class Context {
  public:
-  /// Throws Error{device} where the device does not exist or cannot be used, with the reason.
-  explicit Context(Device device);
+  /// Throws Error{device} where the device does not exist or cannot be used, with the reason, and Error{file}
+  /// for a pack that cannot be loaded.
+  explicit Context(Device device, const ContextOptions& options = {});
   Device device() const;
 
   /// Validates the problem and decides how to run it. Throws Error{invalid_problem} for contradictions,
@@ -71,7 +78,8 @@ class Context {
 
   /// Combines partial results over disjoint sets of keys of the same queries: outs[i] [..., heads,
   /// head_dim_v] with lses[i] as forward wrote them. An empty part (lse -inf) changes no bit of the others
-  /// (contract C9). out may be outs[0].
+  /// (contract C9). out may be outs[0], and lse lses[0]. A CUDA context merges at most 32 parts, and loads
+  /// its kernel in the first call.
   void merge(std::span<const Tensor> outs, std::span<const Tensor> lses, const Tensor& out, const Tensor& lse,
              Stream = {}) const;
 

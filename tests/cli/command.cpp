@@ -22,6 +22,7 @@ namespace {
   std::vector<char*> argv{const_cast<char*>("bolide")};
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
+  for (const auto& [name, value] : settings.environment) setenv(name.c_str(), value.c_str(), 1);
   if (chdir(settings.folder.c_str()) != 0) _exit(126);
   if (settings.max_file_bytes >= 0) {
     const rlimit limit{static_cast<rlim_t>(settings.max_file_bytes),

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace bolide::tests {
@@ -20,6 +21,7 @@ struct Ran {
 struct RunSettings {
   std::filesystem::path folder = ".";
   long max_file_bytes = -1;  ///< no file may grow beyond; -1: no limit
+  std::vector<std::pair<std::string, std::string>> environment = {};  ///< set on top of the test's own
 };
 
 /// Runs `bolide` with these arguments.

@@ -45,6 +45,7 @@ class DocumentedJson : public ::testing::Test {
  protected:
   Folder folder;
   Names printed;
+  std::vector<std::pair<std::string, std::string>> environment;
 
   void SetUp() override {
     const Array<float> x = some_numbers({1, 4, 2, 8}, 1);
@@ -53,7 +54,7 @@ class DocumentedJson : public ::testing::Test {
   }
   // Every line of stdout must be an object; returns the last.
   Json run(const std::vector<std::string>& arguments, int exit = 0) {
-    const Ran ran = bolide(arguments, {folder.path()});
+    const Ran ran = bolide(arguments, {.folder = folder.path(), .environment = environment});
     EXPECT_EQ(ran.exit, exit) << ran.err;
     std::istringstream lines(ran.out);
     Json object;
@@ -119,6 +120,41 @@ TEST_F(DocumentedJson, Info) {
   printed.insert("gpus");
   EXPECT_EQ(info["gpus"].empty(), info["why_no_gpu"].is_string());
   EXPECT_EQ(printed, documented("JSON of info"));
+}
+
+TEST_F(DocumentedJson, Cache) {
+  // A cache of one entry that cannot be used: nothing is compiled here.
+  using std::filesystem::perms;
+  const std::string cache = folder / "cache", entry = cache + "/" + std::string(64, 'a') + ".kernel";
+  std::filesystem::create_directory(cache);
+  std::filesystem::permissions(cache, perms::owner_all);
+  std::ofstream(entry) << "damaged";
+  std::filesystem::permissions(entry, perms::owner_read | perms::owner_write);
+  environment = {{"BOLIDE_CACHE_DIR", cache}};
+  EXPECT_EQ(run({"cache", "verify", "--json"}, 1)["faults"], 1);
+  EXPECT_EQ(run({"cache", "path", "--json"})["folder"], cache);
+  EXPECT_EQ(run({"cache", "clear", "--json"})["removed"], 1);
+  EXPECT_EQ(run({"cache", "--json"})["entries"], 0);
+  EXPECT_EQ(printed, documented("JSON of cache"));
+}
+
+TEST_F(DocumentedJson, Pack) {
+  if (!std::filesystem::exists(BOLIDE_TEST_NVRTC "/libnvrtc.so.13"))
+    GTEST_SKIP() << "no NVRTC to compile with";
+  environment = {{"BOLIDE_CACHE_DIR", folder / "cache"}, {"BOLIDE_NVRTC", BOLIDE_TEST_NVRTC}};
+  const std::vector<std::string> pack = {"pack", "a.pack", "fwd f32 sq=3 skv=5 d=8", "fwd f32 sq=9 skv=7 d=8",
+                                         "--json"};
+  Json made = run(pack);
+  EXPECT_EQ(made["cases"], 2);
+  EXPECT_EQ(made["kernels"], 1) << "lengths make no other kernel";
+  EXPECT_EQ(made["compiled"], 1);
+  EXPECT_EQ(made["bytes"], std::filesystem::file_size(folder / "a.pack"));
+  EXPECT_EQ(printed, documented("JSON of pack"));
+  made = run(pack);
+  EXPECT_EQ(made["compiled"], 0) << "it is in the cache";
+  EXPECT_EQ(run({"cache", "verify", "--json"})["faults"], 0);
+  const Json listed = run({"cache", "list", "--json"});
+  EXPECT_EQ(listed["entries"], 1);
 }
 
 TEST_F(DocumentedJson, Errors) {

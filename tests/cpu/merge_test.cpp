@@ -30,6 +30,12 @@ TEST(Merge, C09_EmptyIsTheIdentity) {
   }
 }
 
+TEST(Merge, C09_EmptyIsTheIdentityForNegativeZerosToo) {
+  const Part c = merged({{-0.f, 1}, -0.f}, {{3, 4}, -INFINITY});
+  EXPECT_TRUE(std::signbit(c.out[0]));
+  EXPECT_TRUE(std::signbit(c.lse));
+}
+
 TEST(Merge, C09_TwoEmptiesAreEmpty) {
   const Part c = merged({{1, 2}, -INFINITY}, {{3, 4}, -INFINITY});
   EXPECT_EQ(c.out[0], 0);

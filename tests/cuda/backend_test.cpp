@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <bolide/error.hpp>
+#include <bolide/kernels.hpp>
 #include <bolide/operations.hpp>
 #include <chrono>
 #include <map>
@@ -12,6 +13,7 @@
 #include "cuda/forward_plan.hpp"
 #include "jit/kernel_store.hpp"
 #include "tests/cuda_runtime/fake_driver.hpp"
+#include "tests/jit/support.hpp"
 #include "tests/jit/test_nvrtc.hpp"
 
 namespace bolide::cuda {
@@ -103,6 +105,22 @@ TEST_F(BackendTest, PackedQueriesAreCountedByALaunchThatTheMainOneOverlaps) {
   EXPECT_EQ(testing::fake().last_attributes[0].id, LaunchAttributeId::programmatic_serialization);
 }
 
+TEST_F(BackendTest, MaskedDenseWorkZeroesItsCounterFirst) {
+  ForwardProblem p = dense(2, 4096, 8, 128);
+  p.mask = Mask::parse("kv <= q");
+  const auto planned = plan(p);
+  EXPECT_EQ(planned->workspace_bytes, 256u);
+  run(*planned, p);
+  EXPECT_EQ(calls_["cuLaunchKernelEx"], 2);
+  EXPECT_EQ(calls_["cuMemAlloc"] + calls_["cuMemsetD32Async"] + calls_["cuStreamSynchronize"], 0);
+  EXPECT_EQ(testing::fake().last.num_attributes, 1u) << "the main launch overlaps the one that zeroes";
+  const auto& choice = static_cast<const ForwardPlan&>(*planned).choice;
+  const device::FwdParams f = forward_params(p, planned->sizes, choice, reinterpret_cast<void*>(16 * kPlace));
+  EXPECT_EQ(f.next_work, reinterpret_cast<int*>(16 * kPlace));
+  EXPECT_EQ(f.tile_offsets, nullptr);
+  EXPECT_EQ(f.num_work, 2 * 8 * 32);
+}
+
 TEST_F(BackendTest, NumbersOfAProgramMayChangeUnderAPlan) {
   ForwardProblem p = dense(2, 4096, 8, 128);
   p.mask = Mask::parse("kv <= q && q - kv < 1024");
@@ -133,6 +151,38 @@ TEST_F(BackendTest, Float32RunsThePlainKernel) {
   EXPECT_EQ(calls_["cuTensorMapEncodeTiled"], 0);
   EXPECT_EQ(testing::fake().last.block[0], 256u);
   EXPECT_EQ(testing::fake().last.grid[0], 2u * 2 * 4);
+}
+
+TEST_F(BackendTest, AMergeIsOneLaunch) {
+  const ForwardProblem p = dense(2, 100, 4, 64);
+  const std::vector<Tensor> outs(3, p.out), lses(3, p.lse);
+  backend_->merge(outs, lses, p.out, p.lse, {});
+  calls_.clear();
+  backend_->merge(outs, lses, p.out, p.lse, {});
+  EXPECT_EQ(calls_, (std::map<std::string, int>{
+                        {"cuCtxPushCurrent", 1}, {"cuCtxPopCurrent", 1}, {"cuLaunchKernelEx", 1}}));
+  EXPECT_EQ(testing::fake().last.grid[0], 200u) << "2 x 100 x 4 rows, four a block";
+  const std::vector<Tensor> many(33, p.out), many_lses(33, p.lse);
+  EXPECT_THROW(backend_->merge(many, many_lses, p.out, p.lse, {}), Error);
+}
+
+TEST_F(BackendTest, APackServesPlansWithoutACompiler) {
+  ForwardProblem split = dense(1, 1, 4, 64), queries = packed();
+  split.k = at(2 * kPlace, DType::f32, {1, 8192, 4, 64}),
+  split.v = at(3 * kPlace, DType::f32, {1, 8192, 4, 64});
+  split.q.dtype = split.out.dtype = DType::f32;
+  for (Tensor* t : {&queries.q, &queries.k, &queries.v, &queries.out}) t->dtype = DType::f32;
+  const ForwardProblem problems[] = {split, queries};
+  const jit::testing::Folder folder;
+  const jit::testing::Environment cache("BOLIDE_CACHE_DIR", (folder / "cache").c_str());
+  EXPECT_EQ(write_kernel_pack(folder / "a.pack", problems).kernels, 4)
+      << "two attention kernels, one that counts tiles, one that merges splits";
+  const auto packed = std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.use_disk = false});
+  packed->load_pack(folder / "a.pack");
+  const auto backend = make_backend(DeviceContext::open(driver_, 0), packed);
+  for (const ForwardProblem& p : problems) (void)backend->plan(p, validate(p));
+  EXPECT_EQ(packed->statistics().from_pack, 4u);
+  EXPECT_EQ(packed->statistics().compiled, 0u);
 }
 
 TEST_F(BackendTest, BackwardIsRefused) {

@@ -134,6 +134,31 @@ TEST(ForwardChoice, PackedQueriesAreCountedFirst) {
   EXPECT_EQ(c.config.out_type, device::Element::f32);
 }
 
+TEST(ForwardChoice, UnevenDenseWorkIsDealtOutByACounter) {
+  ForwardProblem p = dense(4, 1024, 1024, 16, 16, 128, 128);
+  EXPECT_FALSE(choose(p).counted) << "items of equal length need no counter";
+  EXPECT_EQ(choose(p).launches(), 1);
+  p.mask = leaf::kv <= leaf::q;
+  EXPECT_TRUE(choose(p).counted);
+  EXPECT_EQ(choose(p).launches(), 2) << "the most that dense problems may take";
+  EXPECT_EQ(choose(p).workspace.bytes, 256u);
+  p.mask = Mask();
+  p.seqused_kv = at(5 * kPlace, DType::i32, {4});
+  EXPECT_TRUE(choose(p).counted);
+  ForwardProblem few = dense(1, 1024, 1024, 14, 14, 128, 128);
+  few.mask = leaf::kv <= leaf::q;
+  EXPECT_EQ(choose(few).query_tiles, 14 * 8);
+  EXPECT_FALSE(choose(few).counted) << "every item has a thread block of its own";
+  ForwardProblem split = dense(1, 128, 8192, 4, 4, 128, 128);
+  split.mask = leaf::kv <= leaf::q;
+  EXPECT_GT(choose(split).num_splits, 1);
+  EXPECT_FALSE(choose(split).counted);
+  EXPECT_LE(choose(split).launches(), 2);
+  ForwardProblem plain = dense(4, 1024, 1024, 16, 16, 64, 64, DType::f32);
+  plain.mask = leaf::kv <= leaf::q;
+  EXPECT_FALSE(choose(plain).counted) << "fwd_f32 walks its grid";
+}
+
 TEST(ForwardChoice, C10_NothingToWriteMeansNoLaunch) {
   for (const ForwardProblem& p :
        {dense(0, 8, 8, 2, 2, 64, 64), dense(2, 0, 8, 2, 2, 64, 64), dense(2, 8, 8, 0, 0, 64, 64)}) {

@@ -164,6 +164,52 @@ TEST(Compare, TheCountTestMissesNoKey) {
   EXPECT_NE(judge(lost).find("count test"), std::string::npos);
 }
 
+// Long problems: some rows are compared, the others not; keys that only the others see are not poisoned.
+TEST(Compare, ASampleOfRows) {
+  HostMemory memory;
+  const testing::Setup setup(
+      Case::parse("fwd bf16 b=3 hq=5 sq=200 skv=70 d=4 mask=\"kv <= q\" seqused_q=180,0,200"),
+      Fill::nonfinite, memory);
+  const ForwardProblem& p = setup.host().forward;
+  EXPECT_FALSE(setup.visible().sampled) << "short enough to be compared as a whole";
+  const Visibility all = visibility(p, setup.sequences()),
+                   some = visibility(p, setup.sequences(), true, 1000);
+  ASSERT_TRUE(some.sampled);
+  EXPECT_EQ(some.keys, all.keys);
+  std::size_t looked_at = 0;
+  for (std::size_t entry = 0; entry < some.rows.size(); ++entry)
+    for (std::size_t n = 0; n < some.rows[entry].size(); ++n, ++looked_at)
+      for (std::size_t j = 0; j < 70; ++j)
+        ASSERT_EQ(some.seen[entry][n * 70 + j],
+                  all.seen[entry][static_cast<std::size_t>(some.rows[entry][n]) * 70 + j]);
+  EXPECT_GE(looked_at, 60u);
+  EXPECT_LE(looked_at, 200u);
+  EXPECT_EQ(some.rows.front().front(), 0);
+  EXPECT_EQ(some.rows.back().back(), 199);
+
+  const Reference want = reference(setup.host(), false, setup.sequences(), some),
+                  right = reference(setup.host(), false, setup.sequences(), all);
+  std::vector<double> room(right.out.data.size() + 1);
+  const Tensor out(static_cast<const void*>(room.data()), DType::bf16, p.out.shape);
+  for (std::size_t i = 0; i < right.out.data.size(); ++i)
+    store(out, static_cast<std::int64_t>(i), right.out.data[i]);
+  EXPECT_EQ(compare_out(out, want, DType::bf16).failure, "");
+  const auto spoiled = [&](std::int64_t b, std::int64_t row, std::int64_t head) {
+    const std::int64_t at = out.offset(b, row, head);
+    const double x = load(out, at);
+    store(out, at, x + 3);
+    const std::string failure = compare_out(out, want, DType::bf16).failure;
+    store(out, at, x);
+    return failure;
+  };
+  EXPECT_NE(spoiled(0, 0, 0), "");
+  EXPECT_NE(spoiled(2, 199, 4), "");
+  EXPECT_NE(spoiled(0, 190, 1), "") << "rows out of use are all compared";
+  int unseen = 0;
+  for (std::int64_t row = 0; row < 180; ++row) unseen += spoiled(0, row, 0).empty();
+  EXPECT_GT(unseen, 100);
+}
+
 TEST(Check, RefusalsCarryTheSentence) {
   const Outcome o = check(Case::parse("fwd f32 let doc=runs(n) sq=4 skv=2 mask=\"doc[q] == doc[kv]\""),
                           Context(Device::cpu()));
