@@ -1,6 +1,6 @@
 # The short commands: a thin face over the CMake presets. `make help` lists them.
 .DEFAULT_GOAL := build
-.PHONY: build demo test break sanitize format capture clean help
+.PHONY: build demo test break sanitize fuzz format capture clean help
 SHELL := /bin/bash
 configure = CMAKE_CXX_COMPILER_LAUNCHER=$$(command -v ccache) cmake --preset
 sources = $$(git ls-files --cached --others --exclude-standard '*.cpp' '*.hpp' '*.cu' '*.cuh')
@@ -31,6 +31,14 @@ sanitize:  ## the tests under the address and undefined-behaviour sanitizers
 	cmake --build --preset sanitize
 	BOLIDE_REQUIRE_NVRTC=1 ctest --test-dir build-sanitize --output-on-failure --no-tests=error --parallel $$(nproc)
 
+fuzz:  ## the text form under libFuzzer for FUZZ_SECONDS, 60 unless given (needs clang-14 and libclang-rt-14-dev)
+	cmake -G Ninja -S tests/fuzz -B build-fuzz -DCMAKE_CXX_COMPILER=clang++-14
+	cmake --build build-fuzz
+	mkdir -p build-fuzz/corpus
+	sed -nE 's/.*(mask|score)="(.*)"/\2/p' tests/cases/catalogue.txt | split -l1 -a3 - build-fuzz/corpus/seed
+	build-fuzz/program_fuzzer -dict=tests/fuzz/program.dict -max_len=4200 -timeout=5 \
+	  -max_total_time=$${FUZZ_SECONDS:-60} build-fuzz/corpus
+
 format:  ## lay out every C++ file
 	@scripts/setup test
 	clang-format-14 -i $(sources)
@@ -42,7 +50,7 @@ capture:  ## capture examples/minilm/layer0.safetensors anew (fetches PyTorch in
 	.venv/minilm/bin/python examples/minilm/capture.py
 
 clean:  ## remove what was built
-	rm -rf build build-sanitize build-break
+	rm -rf build build-sanitize build-break build-fuzz
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' Makefile | expand -t 16

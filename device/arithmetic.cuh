@@ -35,11 +35,11 @@ BOLIDE_DEVICE bool sign_bit(F x) {
 namespace op {
 
 template <class T>
-constexpr bool kIsFloat = false;
+inline constexpr bool kIsFloat = false;
 template <>
-constexpr bool kIsFloat<float> = true;
+inline constexpr bool kIsFloat<float> = true;
 template <>
-constexpr bool kIsFloat<double> = true;
+inline constexpr bool kIsFloat<double> = true;
 
 template <class T>
 struct UnsignedOf;

@@ -60,13 +60,12 @@ class Builder {
   }
 
   int insert(Graph::Value v) {
-    for (const auto [first, last] = index_.equal_range(key(v));
-         const auto& [k, i] : std::ranges::subrange(first, last)) {
-      const Graph::Value& w = graph_.values[i];
+    for (auto [at, last] = index_.equal_range(key(v)); at != last; ++at) {
+      const Graph::Value& w = graph_.values[at->second];
       if (v.op == w.op && v.type == w.type && v.args == w.args && v.table == w.table &&
           v.integer == w.integer &&
           std::bit_cast<std::uint64_t>(v.floating) == std::bit_cast<std::uint64_t>(w.floating)) {
-        return i;
+        return at->second;
       }
     }
     const int at = static_cast<int>(graph_.values.size());

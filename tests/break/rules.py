@@ -1,11 +1,11 @@
-"""The breaks of `make break`: for each rule of docs/contract.md a small, plausible mistake in the source."""
+"""The breaks of `make break`: a plausible mistake for each rule of docs/contract.md, and for tile classes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Break:
-    rule: str    # of docs/contract.md
+    rule: str    # of docs/contract.md, or another promise: tiles
     what: str    # the mistake, in words
     file: str    # where it is made
     text: str    # what stands there, exactly once
@@ -62,4 +62,12 @@ BREAKS = [
           "if (mask) mask->mask(at, seq.key_start, n, r.visible.data(), r.scratch);\n"
           "    else std::fill_n(r.visible.data(), n, std::uint8_t{1});\n"
           "    for (int j = 499; j < n; j += 500) r.visible[j] = 0;"),
+    Break("tiles", "conditions joined by || exclude each other like those joined by &&", "program/bounds.cpp",
+          "linear.verdict = joined == op_of<op::Or>;", "linear.verdict = joined == op_of<op::And>;",
+          tests="Classify.*", target="program_classify_test"),
+    Break("tiles", "the last element of a sorted table is forgotten", "program/table_ranges.cpp",
+          "e.add(at(0, c.hi), type);\n", "", tests="Classify.*", target="program_classify_test"),
+    Break("tiles", "a tile between two decided halves is decided", "program/classify.cpp",
+          "return a == TileClass::some || bisect(second, search) != a ? TileClass::some : a;", "return a;",
+          tests="Classify.*", target="program_classify_test"),
 ]
