@@ -65,22 +65,27 @@ struct Job {
 
 // A cover of every_forward_config(), enough to notice what a change of the sources does to any of them: of
 // kernels that differ in their types only, one, in bf16, with out in turn as q and as float32 (f16 differs in
-// the names of instructions; it is there for the native sizes' lean kernels). Of sizes that are not native,
-// those of the copy engine and the heaviest that gather; of narrow copies, which share a loop, the native
-// ones.
+// the names of instructions; it is there for a lean kernel). The native sizes by every producer and variant;
+// the others lean, and heavy by the copy engine and by threads in turn. Narrow copies, which share a loop,
+// once each.
 std::vector<FwdConfig> cover() {
-  std::map<std::string, int> kinds;
+  std::map<std::string, int> kinds, sizes;
   std::vector<FwdConfig> chosen;
   for (const FwdConfig& c : every_forward_config()) {
     FwdConfig kind = c;
     kind.type = kind.out_type = Element::bf16;
-    const int index = kinds.emplace(config_text(kind), static_cast<int>(kinds.size())).first->second;
-    const bool native =
-        c.head_dim == c.head_dim_v && (c.head_dim == 64 || c.head_dim == 128 || c.head_dim == 256);
-    const bool tma = c.producer == Producer::tma;
-    if (!native && !tma && (c.copy_bytes < 16 || !c.rolled_mask)) continue;
+    const auto number = [](std::map<std::string, int>& all, const std::string& name) {
+      return all.emplace(name, static_cast<int>(all.size())).first->second;
+    };
+    const int index = number(kinds, config_text(kind)),
+              size = number(sizes, std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v));
+    const bool equal = c.head_dim == c.head_dim_v, tma = c.producer == Producer::tma;
+    const bool native = equal && (c.head_dim == 64 || c.head_dim == 128 || c.head_dim == 256);
+    if (c.copy_bytes < 16 && c.head_dim != 128) continue;
+    if (!native && (c.rolled_mask ? tma != (size % 2 == 0) : !tma)) continue;
     const bool in_turn = c.type == Element::bf16 && (c.out_type == Element::f32) == (index % 2 == 1);
-    if (in_turn || (native && tma && !c.rolled_mask && c.type == c.out_type)) chosen.push_back(c);
+    const bool half = c.type == Element::f16 && c.out_type == c.type && equal && c.head_dim == 128;
+    if (in_turn || (half && tma && !c.rolled_mask)) chosen.push_back(c);
   }
   return chosen;
 }
@@ -133,13 +138,13 @@ TEST(Compile, ConfigurationsWithoutRemarkOrNewSpill) {
               every_configuration(program::emit(Mask(), Score())).size(), seconds);
 }
 
-TEST(Compile, TheCoverHasEverySizeProducerAndVariant) {
+TEST(Compile, TheCoverHasEverySizeAndVariant) {
   const auto kinds = [](const std::vector<FwdConfig>& configs) {
     std::set<std::string> all;
     for (const FwdConfig& c : configs) {
-      const std::string size = std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v);
-      all.insert(size + (c.producer == Producer::tma ? " tma" : " gathered"));
-      all.insert(size + (c.rolled_mask ? " heavy" : " lean"));
+      const std::string weight = c.rolled_mask ? " heavy" : " lean";
+      all.insert(std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v) + weight);
+      all.insert((c.producer == Producer::tma ? "tma" : "gathered") + weight);
       all.insert("copies of " + std::to_string(c.copy_bytes));
       all.insert("type " + std::to_string(static_cast<int>(c.type)));
       all.insert("out " + std::to_string(static_cast<int>(c.out_type)));
