@@ -59,7 +59,7 @@ PackSummary write_kernel_pack(const std::string& path, std::span<const ForwardPr
   if (options.multiprocessors < 1)
     throw Error(Code::invalid_argument,
                 fmt::format("a device has at least one multiprocessor, not {}", options.multiprocessors));
-  std::vector<jit::KernelSpec> specs;
+  std::vector<jit::KernelSpec> specs{cuda::merge_spec()};
   std::unordered_set<std::string> known;
   for (const ForwardProblem& p : problems) {
     const Sizes sizes = validate(p);

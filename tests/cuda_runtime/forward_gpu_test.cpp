@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <vector>
 
 #include "cuda/backend.hpp"
@@ -185,6 +186,31 @@ TEST_F(ForwardOnGpu, ACallCostsTheHostAtMostFiveMicroseconds) {
     }
     std::printf("%.2f us a call: %s\n", best * 1e6, line);
     EXPECT_LE(best, 5e-6) << line;
+  }
+}
+
+// On the real driver: launches, and the context pushed and popped around them; no allocation, no waiting.
+TEST_F(ForwardOnGpu, ACallLaunchesAndDoesNothingElse) {
+  for (const char* line : {"fwd bf16 b=4 hq=16 hkv=16 sq=1024 skv=512 d=64 mask=\"kv<=q\"",
+                           "varlen_fwd bf16 b=4 hq=8 hkv=8 sq=256 skv=256 d=64 kv=packed",
+                           "fwd_kvcache bf16 b=1 hq=8 hkv=8 sq=1 skv=4096 d=64 kv=paged:64 mask=\"kv<=q\""}) {
+    testing::Setup setup(Case::parse(line), Fill::normal, *memory);
+    const ForwardProblem& p = setup.placed().forward;
+    std::map<std::string, int> calls;
+    const auto observed =
+        DeviceContext::open(device->driver().observed_by([&](const char* name) { ++calls[name]; }), 0);
+    const auto backend = make_backend(observed, kernel_store(device->driver()));
+    const auto plan = backend->plan(p, validate(p));
+    const DeviceBuffer workspace(device, plan->workspace_bytes);
+    setup.upload();
+    calls.clear();
+    backend->forward(*plan, p, {workspace.data(), plan->workspace_bytes}, memory->stream());
+    const int launches = calls["cuLaunchKernelEx"];
+    EXPECT_EQ(launches, 2) << line;
+    EXPECT_EQ(calls, (std::map<std::string, int>{{"cuCtxPushCurrent", launches},
+                                                 {"cuCtxPopCurrent", launches},
+                                                 {"cuLaunchKernelEx", launches}}))
+        << line;
   }
 }
 
