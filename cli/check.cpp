@@ -36,6 +36,7 @@ Examples:
   bolide check --count 20000 --seed 1
   bolide check --minutes 5 --filter "kv=paged,pagelist type=bf16"
   bolide check "fwd bf16 b=2 hq=8 hkv=2 sq=1 skv=4097 d=128 kv=paged:64 mask=\"kv<=q\" seed=7"
+  bolide check --definition --count 5000
   bolide check --cases tests/cases/masks.txt --keep-going --json)help";
 
 struct CheckOptions {
@@ -43,8 +44,8 @@ struct CheckOptions {
   std::string case_file, filter, device = "cpu";
   std::optional<std::uint64_t> count, seed;
   std::optional<double> minutes;
-  std::optional<int> kernels, threads;
-  bool coverage = false, json = false, keep_going = false;
+  std::optional<int> kernels;
+  bool coverage = false, json = false, keep_going = false, definition = false;
 
   bool draws() const { return cases.empty() && case_file.empty(); }
 };
@@ -74,8 +75,6 @@ void check_options(const CheckOptions& o) {
                 "--count, --seed, --minutes and --filter are for random problems; cases were given");
   if (o.kernels && (!o.draws() || parse_device(o.device).kind == Device::Kind::cpu))
     throw Error(Code::invalid_argument, "--kernels is for random problems on a GPU");
-  if (o.threads && parse_device(o.device).kind == Device::Kind::cpu)
-    throw Error(Code::invalid_argument, "--threads is for checks on a GPU; on the CPU a case uses all cores");
   if (o.minutes && !(*o.minutes > 0)) throw Error(Code::invalid_argument, "--minutes must be more than 0");
 }
 
@@ -103,7 +102,8 @@ class Checker {
  public:
   explicit Checker(const CheckOptions& options)
       : o_(options),
-        context_(parse_device(options.device)),
+        context_(parse_device(options.device),
+                 {.kernels = options.definition ? Kernels::definition : Kernels::fastest}),
         memory_(testing::memory_for(context_.device())) {}
   Device device() const { return context_.device(); }
 
@@ -116,7 +116,7 @@ class Checker {
   void check_all_on_gpu(std::span<const testing::Case> cases) {
     std::atomic<std::size_t> done = 0;
     Progress progress("check", [&] { return static_cast<double>(done) / static_cast<double>(cases.size()); });
-    testing::check_many(cases, context_, o_.threads.value_or(this_cpu().threads),
+    testing::check_many(cases, context_, this_cpu().threads,
                         [&](const testing::Case& c, const testing::Outcome& outcome) {
                           ++done;
                           return judge(c, outcome, progress);
@@ -313,16 +313,12 @@ void add_check(CLI::App& app, Action& action) {
                    "GPU: random problems share at most so many kernels (default: 300)")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
-  command
-      ->add_option("--threads", o->threads,
-                   "GPU: check so many cases at a time (default: as many as there are cores)")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
   command->add_flag("--coverage", o->coverage, "Print how often each pair of option values came up");
   command->add_flag("--keep-going", o->keep_going, "Go on after a failure");
   command->add_option("--device", o->device, "What to check: cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str();
+  command->add_flag("--definition", o->definition, "Check the CPU's definition, not its fastest kernels");
   command->add_flag("--json", o->json, "One JSON object per line on stdout (fields: docs/command.md)");
   command->footer(kExamples);
   command->callback([o, &action] {

@@ -1,10 +1,11 @@
-// Chooses among the CPU's paths: so far there is one, the definition itself.
+// Chooses between the CPU's paths: tiles by default, the definition where it is asked for.
 #include "cpu/backend.hpp"
 
 #include <fmt/core.h>
 
 #include "cpu/merge.hpp"
 #include "cpu/naive.hpp"
+#include "cpu/tiled.hpp"
 
 namespace bolide::cpu {
 namespace {
@@ -19,26 +20,34 @@ std::shared_ptr<const BackendPlan> described(std::shared_ptr<const NaivePlan> na
 
 class CpuBackend : public Backend {
  public:
+  explicit CpuBackend(Kernels kernels) : tiled_(kernels == Kernels::fastest) {}
   std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
+    if (tiled_) return plan_tiled(p, s);
     return described(plan_naive(p, s));
   }
   std::shared_ptr<const BackendPlan> plan(const BackwardProblem& p, const Sizes& s) const override {
+    if (tiled_) return plan_tiled(p, s);
     return described(plan_naive(p, s));
   }
   void forward(const BackendPlan& plan, const ForwardProblem& p, Workspace w, Stream) const override {
-    naive_forward(static_cast<const NaivePlan&>(plan), p, w);
+    if (const auto* tiled = dynamic_cast<const TiledPlan*>(&plan)) tiled_forward(*tiled, p, w);
+    else naive_forward(static_cast<const NaivePlan&>(plan), p, w);
   }
   void backward(const BackendPlan& plan, const BackwardProblem& p, Workspace w, Stream) const override {
-    naive_backward(static_cast<const NaivePlan&>(plan), p, w);
+    if (const auto* tiled = dynamic_cast<const TiledPlan*>(&plan)) tiled_backward(*tiled, p, w);
+    else naive_backward(static_cast<const NaivePlan&>(plan), p, w);
   }
   void merge(std::span<const Tensor> outs, std::span<const Tensor> lses, const Tensor& out, const Tensor& lse,
              Stream) const override {
     cpu::merge(outs, lses, out, lse);
   }
+
+ private:
+  bool tiled_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend() { return std::make_unique<CpuBackend>(); }
+std::unique_ptr<Backend> make_backend(Kernels kernels) { return std::make_unique<CpuBackend>(kernels); }
 
 }  // namespace bolide::cpu

@@ -6,6 +6,6 @@
 
 namespace bolide::cpu {
 
-std::unique_ptr<Backend> make_backend();
+std::unique_ptr<Backend> make_backend(Kernels);
 
 }  // namespace bolide::cpu

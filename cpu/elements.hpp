@@ -2,6 +2,8 @@
 #pragma once
 #include <bolide/tensor.hpp>
 
+#include <algorithm>
+
 namespace bolide::cpu {
 
 /// Calls f with a pointer of t's element type: with_elements(t, [&](auto* x) { ... }). t is f32, f16 or bf16.
@@ -33,12 +35,16 @@ inline float& number_at(const Tensor& t, std::int64_t offset) { return static_ca
 
 /// Writes one value to every element of t, whatever its strides.
 inline void fill(const Tensor& t, double value) {
+  const int last = t.rank() - 1;
+  const std::int64_t columns = last < 0 ? 1 : t.shape[last], step = last < 0 ? 1 : t.strides[last];
   with_elements(t, [&](auto* x) {
-    using T = std::remove_pointer_t<decltype(x)>;
+    const std::remove_pointer_t<decltype(x)> element(value);
     std::int64_t index[kMaxRank] = {}, offset = 0;
-    for (std::int64_t n = t.count(); n > 0; --n) {
-      x[offset] = T(value);
-      for (int axis = t.rank() - 1; axis >= 0; --axis) {  // an odometer: the last dimension turns fastest
+    for (std::int64_t n = t.count(); n > 0; n -= columns) {
+      if (step == 1) std::fill_n(x + offset, columns, element);
+      else
+        for (std::int64_t i = 0; i < columns; ++i) x[offset + i * step] = element;
+      for (int axis = last - 1; axis >= 0; --axis) {  // an odometer: the last dimension but one turns fastest
         offset += t.strides[axis];
         if (++index[axis] < t.shape[axis]) break;
         offset -= t.strides[axis] * t.shape[axis];

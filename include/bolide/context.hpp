@@ -26,7 +26,7 @@ struct Stream {
 /// What explain() says: which path serves the problem and how, or which rule refuses it and what to change.
 struct Explanation {
   bool served = false;
-  std::string path;           ///< e.g. "cpu/naive"; empty if refused
+  std::string path;           ///< e.g. "cpu/tiled"; empty if refused
   std::string refusal;        ///< the sentence; empty if served
   Code code = Code::refused;  ///< of the refusal
   std::size_t workspace_bytes = 0;
@@ -50,17 +50,22 @@ class Plan {
   std::shared_ptr<const Impl> impl_;
 };
 
+/// Which of a device's paths serve. The definition computes in float64, one row at a time: slow, obvious, and
+/// what the others are compared with. Only the CPU has it.
+enum class Kernels : std::uint8_t { fastest, definition };
+
 struct ContextOptions {
   /// CUDA: packs of kernels (kernels.hpp) that are looked through before the cache and the compiler, beside
   /// those that $BOLIDE_PACK lists, separated by colons. A pack is code: load only what you trust.
   std::vector<std::string> packs;
+  Kernels kernels = Kernels::fastest;
 };
 
 /// Runs problems whose tensors lie on one device. Cheap to copy, safe to share between threads.
 class Context {
  public:
-  /// Throws Error{device} where the device does not exist or cannot be used, with the reason, and Error{file}
-  /// for a pack that cannot be loaded.
+  /// Throws Error{device} where the device does not exist or cannot be used, with the reason, Error{file} for
+  /// a pack that cannot be loaded, and Error{refused} for the definition on another device than the CPU.
   explicit Context(Device device, const ContextOptions& options = {});
   Device device() const;
 

@@ -47,10 +47,11 @@ def copy_tree():
             shutil.copy(source, target)
 
 
-def quiet(command):
+def quiet(command, **environment):
     """Runs a command; its exit code and what it printed."""
     result = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, **environment})
     return result.returncode, result.stdout
 
 
@@ -60,10 +61,10 @@ def build(targets):
     return None if code == 0 else printed
 
 
-def run_test(target, tests):
+def run_test(target, tests, kernels):
     """(exit code, number of tests run, names of the failed ones, what was printed)."""
     program = next(p for p in BUILD.rglob(target) if p.is_file() and os.access(p, os.X_OK))
-    code, printed = quiet([str(program), f"--gtest_filter={tests}"])
+    code, printed = quiet([str(program), f"--gtest_filter={tests}"], BOLIDE_TEST_KERNELS=kernels)
     ran = re.search(r"^\[=+\] (\d+) tests? from .* ran\.", printed, re.M)
     failed = sorted(set(re.findall(r"^\[  FAILED  \] (\w+\.\w+)", printed, re.M)))
     return code, int(ran[1]) if ran else 0, failed, printed
@@ -78,7 +79,7 @@ def break_one(b):
         trouble = build([b.target])
         if trouble:
             return False, "the broken source does not build:\n" + trouble[-2000:]
-        code, ran, failed, printed = run_test(b.target, b.tests)
+        code, ran, failed, printed = run_test(b.target, b.tests, b.kernels)
         if code == 0:
             return False, f"{ran} tests pass"
         if ran and not failed:
@@ -99,7 +100,7 @@ def prepare(breaks):
     if trouble:
         return "the unbroken tree does not build:\n" + trouble[-4000:]
     for b in breaks:
-        code, ran, _, printed = run_test(b.target, b.tests)
+        code, ran, _, printed = run_test(b.target, b.tests, b.kernels)
         if code or not ran:
             return f"{b.tests} does not pass unbroken ({ran} tests ran):\n" + printed[-4000:]
     return None

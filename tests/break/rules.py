@@ -12,8 +12,11 @@ class Break:
     broken: str  # what stands there then; it must compile
     tests: str = ""   # GoogleTest filter: who must notice; default: all that carry the rule's name
     target: str = "contract_test"
+    kernels: str = ""  # what the tests ask for: "definition" or "fastest"; default: whose file it is
 
     def __post_init__(self):
+        if not self.kernels:
+            object.__setattr__(self, "kernels", "definition" if "naive" in self.file else "fastest")
         if not self.tests:
             object.__setattr__(self, "tests", f"*.C{int(self.rule[1:]):02}_*")
 
@@ -70,4 +73,15 @@ BREAKS = [
     Break("tiles", "a tile between two decided halves is decided", "program/classify.cpp",
           "return a == TileClass::some || bisect(second, search) != a ? TileClass::some : a;", "return a;",
           tests="Classify.*", target="program_classify_test"),
+    Break("C1", "tiles: lse without the maximum", "cpu/tiled_forward.cpp",
+          "static_cast<double>(m.max[r]) + std::log(m.sum[r])", "std::log(m.sum[r])"),
+    Break("C8", "tiles: a row that sees nothing divides by nothing", "cpu/tile_worker.hpp",
+          "(m.sum[r] == 0 ? 0 : 1 / m.sum[r])", "(1 / m.sum[r])"),
+    Break("C12", "tiles: values that are not finite meet probabilities of 0", "cpu/tiled_forward.cpp",
+          ".where = finite ? nullptr : w.shown(keys)", ".where = nullptr"),
+    Break("C13", "tiles: a NaN score is forgotten", "cpu/tile_math.cpp",
+          "bad = hn::IfThenElse(hn::Lt(s, infinity), bad, nan);", "(void)nan;"),
+    Break("C17", "tiles: the last key of a full tile is lost", "cpu/tile_worker.hpp",
+          "if (count(block, c)) f(first, keys, c);",
+          "if (count(block, c)) f(first, keys - keys / kTileKv, c);"),
 ]

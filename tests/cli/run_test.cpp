@@ -101,7 +101,7 @@ TEST_F(Run, MaskedWindowAsTheReadmeShowsIt) {
   write(p);
   const Ran ran = run({"--mask", "kv <= q && q - kv < 3"});
   expect_results(attention(p, kScale8, [](int, int, int i, int j) { return j <= i && i - j < 3; }));
-  EXPECT_NE(ran.out.find("cpu/naive"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("cpu/tiled"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("f32 [2, 9, 4, 8]"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("f32 [2, 9, 4, 5]"), std::string::npos) << ran.out;
   EXPECT_NE(ran.out.find("TFLOP/s over 192 visible pairs"), std::string::npos)

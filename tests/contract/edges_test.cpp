@@ -63,7 +63,7 @@ Part merged(const std::vector<const Part*>& parts) {
   std::vector<Tensor> outs, lses;
   for (const Part* p : parts) outs.push_back(p->out_tensor), lses.push_back(p->lse_tensor);
   Part result(std::vector<float>(parts[0]->out.size(), NAN), std::vector<float>(parts[0]->lse.size(), NAN));
-  Context(Device::cpu()).merge(outs, lses, result.out_tensor, result.lse_tensor);
+  tested().merge(outs, lses, result.out_tensor, result.lse_tensor);
   return result;
 }
 
@@ -94,7 +94,7 @@ TEST(Contract, C09_PartsOfTheKeysMergeToTheWhole) {
   const Tensor out_tensor(out.data(), whole.out_tensor.shape), lse_tensor(lse.data(), whole.lse_tensor.shape);
   const std::vector<Tensor> outs{low.out_tensor, none.out_tensor, high.out_tensor},
       lses{low.lse_tensor, none.lse_tensor, high.lse_tensor};
-  Context(Device::cpu()).merge(outs, lses, out_tensor, lse_tensor);
+  tested().merge(outs, lses, out_tensor, lse_tensor);
   for (std::int64_t i = 0; i < whole.out_tensor.count(); ++i)
     EXPECT_NEAR(load(out_tensor, i), load(whole.out_tensor, i), 1e-6);
   for (std::int64_t i = 0; i < 10; ++i) EXPECT_NEAR(load(lse_tensor, i), load(whole.lse_tensor, i), 1e-6);
@@ -173,7 +173,7 @@ struct Spoiled {
                               .lse = Tensor(lse.data(), {1, 1, 4}),
                               .mask = Mask::parse("kv <= q"),
                               .score = score});
-    const Context cpu(Device::cpu());
+    const Context cpu = tested();
     const Plan plan = cpu.plan(problem);
     std::vector<double> workspace(plan.workspace_bytes() / 8 + 64);
     void* aligned =

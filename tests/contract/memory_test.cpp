@@ -95,7 +95,7 @@ TEST(Contract, C16_StridesChangeNoBit) {
                             .out = Tensor(out.data(), p.out.shape),
                             .lse = Tensor(lse.data(), p.lse.shape),
                             .mask = Mask::parse("kv <= q")});
-  const Context cpu(Device::cpu());
+  const Context cpu = tested();
   const Plan plan = cpu.plan(problem);
   std::vector<double> workspace(plan.workspace_bytes() / 8 + 64);
   void* aligned =
@@ -109,7 +109,7 @@ TEST(Contract, C16_LastDimensionMustBeContiguousAndIsNamed) {
   std::vector<float> x(64), out(64);
   const Tensor strided(x.data(), DType::f32, {1, 2, 1, 8}, {32, 16, 16, 2}), good(x.data(), {1, 2, 1, 8}),
       result(out.data(), {1, 2, 1, 8});
-  const Context cpu(Device::cpu());
+  const Context cpu = tested();
   const auto sentence = [&](const FwdArgs& a) -> std::string {
     try {
       cpu.plan(fwd(a));
@@ -141,7 +141,7 @@ TEST(Contract, C16_OffsetsBeyondTwoToTheThirtyOneElements) {
                             .out = Tensor(out.data(), {2, 1, 1, 8}),
                             .lse = Tensor(lse.data(), {2, 1, 1}),
                             .scale = 0.f});
-  const Context cpu(Device::cpu());
+  const Context cpu = tested();
   const Plan plan = cpu.plan(problem);
   std::vector<double> workspace(plan.workspace_bytes() / 8 + 64);
   void* aligned =
@@ -180,7 +180,7 @@ TEST(Contract, C17_TwoCoprimeResiduesGiveExactCounts) {
                               .out = Tensor(out.data(), {1, 2, 1, m}),
                               .lse = Tensor(lse.data(), {1, 1, 2}),
                               .mask = Mask::parse("kv <= q && kv % 5 != 2")});
-    const Context cpu(Device::cpu());
+    const Context cpu = tested();
     const Plan plan = cpu.plan(problem);
     std::vector<double> workspace(plan.workspace_bytes() / 8 + 64);
     void* aligned =

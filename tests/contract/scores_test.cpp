@@ -22,7 +22,7 @@ std::vector<float> lse_of_zeros(const Score& score, std::int64_t heads, std::int
                             .out = Tensor(out.data(), shape),
                             .lse = Tensor(lse.data(), {1, heads, rows}),
                             .score = score});
-  const Context cpu(Device::cpu());
+  const Context cpu = tested();
   const Plan plan = cpu.plan(problem);
   const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(256, plan.workspace_bytes()),
                                                               &std::free);

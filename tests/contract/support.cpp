@@ -2,15 +2,23 @@
 #include "support.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "testing/elements.hpp"
 
 namespace bolide::testing {
 
+Context tested() {
+  const char* kernels = std::getenv("BOLIDE_TEST_KERNELS");
+  const bool definition = kernels && kernels == std::string_view("definition");
+  return Context(Device::cpu(), {.kernels = definition ? Kernels::definition : Kernels::fastest});
+}
+
 CaseRun::CaseRun(const std::string& line, Fill fill)
     : case_(Case::parse(line)), setup_(case_, fill, memory_) {
-  const Context cpu(Device::cpu());
+  const Context cpu = tested();
   const BackwardProblem& p = setup_.placed();
   const Plan forward = cpu.plan(p.forward);
   std::vector<float> workspace((forward.workspace_bytes() + 256) / 4 + 64, NAN);
@@ -70,12 +78,12 @@ Reference CaseRun::want() const {
 }
 
 void expect_passes(const std::string& line) {
-  const Outcome o = check(Case::parse(line), Context(Device::cpu()));
+  const Outcome o = check(Case::parse(line), tested());
   EXPECT_EQ(o.kind, Outcome::passed) << o.line << "\n  " << o.report;
 }
 
 std::string refusal(const std::string& line) {
-  const Outcome o = check(Case::parse(line), Context(Device::cpu()));
+  const Outcome o = check(Case::parse(line), tested());
   EXPECT_EQ(o.kind, Outcome::refused) << o.line << "\n  " << o.report;
   return o.report;
 }

@@ -11,6 +11,10 @@
 
 namespace bolide::testing {
 
+/// The CPU as the tests see it: its fastest kernels, or the definition where the environment has
+/// BOLIDE_TEST_KERNELS=definition. CTest runs all tests both ways.
+Context tested();
+
 /// Forward, and backward where the case has gradients, through the public calls. Poison, guards and
 /// NaN-filled outputs as in every check; damage is a test failure.
 class CaseRun {

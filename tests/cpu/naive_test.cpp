@@ -19,12 +19,12 @@ struct Memory {  // a workspace as large as the plan says
 };
 
 void run(const ForwardProblem& p) {
-  const Context cpu(Device::cpu());
+  const Context cpu(Device::cpu(), {.kernels = Kernels::definition});
   const Plan plan = cpu.plan(p);
   cpu.forward(plan, p, Memory(plan.workspace_bytes()));
 }
 void run(const BackwardProblem& p) {
-  const Context cpu(Device::cpu());
+  const Context cpu(Device::cpu(), {.kernels = Kernels::definition});
   const Plan plan = cpu.plan(p);
   cpu.backward(plan, p, Memory(plan.workspace_bytes()));
 }
@@ -170,7 +170,8 @@ TEST(Context, ExplainSaysThePathOrTheRule) {
                           .v = {x.data(), {1, 4, 1, 1}},
                           .out = {x.data() + 50, {1, 4, 1, 1}}});
   const Context cpu(Device::cpu());
-  EXPECT_EQ(cpu.explain(p).path, "cpu/naive");
+  EXPECT_EQ(cpu.explain(p).path, "cpu/tiled");
+  EXPECT_EQ(Context(Device::cpu(), {.kernels = Kernels::definition}).explain(p).path, "cpu/naive");
   p.v = {x.data(), {1, 3, 1, 1}};
   const Explanation refused = cpu.explain(p);
   EXPECT_FALSE(refused.served);
