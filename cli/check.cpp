@@ -44,7 +44,7 @@ struct CheckOptions {
   std::string case_file, filter, device = "cpu";
   std::optional<std::uint64_t> count, seed;
   std::optional<double> minutes;
-  std::optional<int> kernels;
+  std::optional<int> kernels, threads;
   bool coverage = false, json = false, keep_going = false, definition = false;
 
   bool draws() const { return cases.empty() && case_file.empty(); }
@@ -75,6 +75,8 @@ void check_options(const CheckOptions& o) {
                 "--count, --seed, --minutes and --filter are for random problems; cases were given");
   if (o.kernels && (!o.draws() || parse_device(o.device).kind == Device::Kind::cpu))
     throw Error(Code::invalid_argument, "--kernels is for random problems on a GPU");
+  if (o.threads && parse_device(o.device).kind == Device::Kind::cpu)
+    throw Error(Code::invalid_argument, "--threads is for checks on a GPU; on the CPU a case uses all cores");
   if (o.minutes && !(*o.minutes > 0)) throw Error(Code::invalid_argument, "--minutes must be more than 0");
 }
 
@@ -116,7 +118,7 @@ class Checker {
   void check_all_on_gpu(std::span<const testing::Case> cases) {
     std::atomic<std::size_t> done = 0;
     Progress progress("check", [&] { return static_cast<double>(done) / static_cast<double>(cases.size()); });
-    testing::check_many(cases, context_, this_cpu().threads,
+    testing::check_many(cases, context_, o_.threads.value_or(this_cpu().threads),
                         [&](const testing::Case& c, const testing::Outcome& outcome) {
                           ++done;
                           return judge(c, outcome, progress);
@@ -311,6 +313,11 @@ void add_check(CLI::App& app, Action& action) {
   command
       ->add_option("--kernels", o->kernels,
                    "GPU: random problems share at most so many kernels (default: 300)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--threads", o->threads,
+                   "GPU: check so many cases at a time (default: as many as there are cores)")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
   command->add_flag("--coverage", o->coverage, "Print how often each pair of option values came up");

@@ -51,8 +51,8 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                    tma ? "copy engine (TMA)"
                                        : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
                                    c.producer.why)},
-          {"scale",
-           c.plain || plan.score || f.scale_first ? "applied to each score" : "folded into the exponential"},
+          {"scale", c.plain || plan.score || !(plan.sizes.scale > 0) ? "applied to each score"
+                                                                     : "folded into the exponential"},
           {"splits", c.splits_text()},
           {"launches", launches},
           {"thread blocks", fmt::format("{} of {} threads", c.grid, c.threads)},
@@ -72,7 +72,7 @@ class CudaBackend : public Backend {
     plan->choice = choose_forward(p, s, {.multiprocessors = context_->facts().multiprocessors});
     plan->path = plan->choice.plain ? "cuda/fwd_f32" : "cuda/fwd_sm90";
     plan->workspace_bytes = plan->choice.workspace.bytes;
-    const program::Emitted emitted = program::emit(p.mask, p.score);
+    const program::Emitted emitted = program::emit(p.mask, kernel_score(p, s));
     plan->mask = p.mask, plan->score = p.score, plan->program = program::pack_params(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.size());
     const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);

@@ -57,7 +57,7 @@ std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program
   std::vector<jit::KernelSpec> all{prepare_spec()};
   for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
     all.push_back(combine_spec(out));
-  for (int pieces = 1; pieces <= kMostPieces; ++pieces) all.push_back(plain_spec(pieces, program));
+  for (int pieces = 1; pieces <= kMostPieces; pieces *= 2) all.push_back(plain_spec(pieces, program));
   for (const device::FwdConfig& config : every_forward_config()) all.push_back(forward_spec(config, program));
   return all;
 }

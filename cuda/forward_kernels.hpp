@@ -10,7 +10,8 @@ namespace bolide::cuda {
 
 /// The attention kernel of a configuration, with the mask and score compiled in.
 jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emitted& program);
-/// The same in float32 without tensor cores; pieces is head_dim_v / 32, rounded up.
+/// The same in float32 without tensor cores; pieces is head_dim_v / 32, rounded up to a power
+/// of two.
 jit::KernelSpec plain_spec(int pieces, const program::Emitted& program);
 /// The one of the two that a plan chose.
 jit::KernelSpec main_spec(const ForwardChoice& choice, const program::Emitted& program);

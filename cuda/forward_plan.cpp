@@ -185,7 +185,8 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
                      : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
   std::vector<std::byte> other;
-  if (!same_program(plan, p)) other = program::pack_params(program::emit(p.mask, p.score));
+  if (!same_program(plan, p))
+    other = program::pack_params(program::emit(p.mask, kernel_score(p, plan.sizes)));
   const std::vector<std::byte>& program = other.empty() ? plan.program : other;
 
   if (c.counted) {

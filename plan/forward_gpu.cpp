@@ -78,18 +78,30 @@ void check_reach(const ForwardProblem& p, const Sizes& s) {
                          r.limit));
 }
 
-// Equal head dims have kernels in steps of 16 columns, different ones in steps of 64.
+// The head dims that kernels are made for. Others take the next: columns beyond the tensors' are zeros in
+// shared memory and are not written. 80 and 96 are common, and below 0.8 of the rate of 128 as its guests.
+constexpr int kHeadDims[] = {32, 48, 64, 80, 96, 128, 192, 256};
+constexpr std::pair<int, int> kMixedHeadDims = {192, 128};  // the one pair with a kernel of its own
+
 std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) {
-  const auto padded = [](std::int64_t d, int step) { return static_cast<int>((d + step - 1) / step * step); };
-  const int step = padded(head_dim, 16) == padded(head_dim_v, 16) ? 16 : 64;
-  return {padded(head_dim, step), padded(head_dim_v, step)};
+  const auto padded = [](std::int64_t d) {
+    return *std::find_if(std::begin(kHeadDims), std::end(kHeadDims), [d](int dim) { return dim >= d; });
+  };
+  const std::pair dims{padded(head_dim), padded(head_dim_v)};
+  if (dims == kMixedHeadDims) return dims;
+  const int larger = std::max(dims.first, dims.second);
+  return {larger, larger};
 }
 
+// Copies of less than 16 bytes are slow whatever the program: one kernel, with the registers and the loop
+// that any program can live with, serves them all. A scale that is not positive is the identity as a score
+// program (kernel_score), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, bool partial_tiles, bool heavy_program, bool scale_first) {
+                      int copy_bytes, bool partial_tiles, bool heavy_program) {
+  if (producer == Producer::tma) copy_bytes = 16;
   FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles,
-                                      heavy_program, scale_first);
-  c.copy_bytes = producer == Producer::tma ? 16 : copy_bytes;
+                                      heavy_program || copy_bytes < 16, false);
+  c.copy_bytes = copy_bytes;
   return c;
 }
 
@@ -135,7 +147,7 @@ bool uneven_work(const ForwardProblem& p) {
 void choose_plain(ForwardChoice& c, const Sizes& s) {
   c.plain = true;
   c.producer = {Producer::gathered, 4, "float32 has no tensor cores of its precision"};
-  c.pieces = static_cast<int>(ceil_div(s.head_dim_v, 32));
+  c.pieces = static_cast<int>(std::bit_ceil(static_cast<unsigned>(ceil_div(s.head_dim_v, 32))));
   c.tile_q = kPlainTileQ, c.tile_kv = kPlainTileKv, c.threads = kPlainThreads;
   c.smem_bytes = static_cast<int>(
       4 * (kPlainTileQ * s.head_dim + kPlainTileKv * (s.head_dim + 1) + kPlainTileKv * s.head_dim_v));
@@ -143,12 +155,11 @@ void choose_plain(ForwardChoice& c, const Sizes& s) {
 
 void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const Sizes& s) {
   c.producer = choose_producer(p, s);
-  const bool scale_first = !p.score && !(s.scale > 0);  // with a score kernels always do
   // Boxes of a page must also divide the tile: the smaller one is a power of two.
   const bool partial_tiles = p.mask || is_paged(p.keys);
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p, s), scale_first);
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
   if (c.producer.producer == Producer::tma)
@@ -226,11 +237,8 @@ std::string ForwardChoice::splits_text() const {
 }
 
 std::vector<device::FwdConfig> every_forward_config() {
-  std::vector<std::pair<int, int>> dims;
-  for (int d = 16; d <= kMaxHeadDim; d += 16) dims.emplace_back(d, d);
-  for (int d = 64; d <= kMaxHeadDim; d += 64)
-    for (int d_v = 64; d_v <= kMaxHeadDim; d_v += 64)
-      if (d != d_v) dims.emplace_back(d, d_v);
+  std::vector<std::pair<int, int>> dims{kMixedHeadDims};
+  for (const int d : kHeadDims) dims.emplace_back(d, d);
   std::vector<FwdConfig> all;
   std::set<std::string> seen;
   const auto add = [&](const FwdConfig& c) {
@@ -239,13 +247,17 @@ std::vector<device::FwdConfig> every_forward_config() {
   for (const auto& d : dims)
     for (const auto type : {device::Element::bf16, device::Element::f16})
       for (const auto out : {type, device::Element::f32})
-        for (const bool scale_first : {false, true})
-          for (const auto& [partial, heavy] : {std::pair{false, false}, {true, false}, {true, true}}) {
-            add(make_config(d, type, out, Producer::tma, 16, partial, heavy, scale_first));
-            for (const int bytes : kCopyBytes)
-              add(make_config(d, type, out, Producer::gathered, bytes, partial, heavy, scale_first));
-          }
+        for (const auto& [partial, heavy] : {std::pair{false, false}, {true, false}, {true, true}}) {
+          add(make_config(d, type, out, Producer::tma, 16, partial, heavy));
+          for (const int bytes : kCopyBytes)
+            add(make_config(d, type, out, Producer::gathered, bytes, partial, heavy));
+        }
   return all;
+}
+
+Score kernel_score(const ForwardProblem& p, const Sizes& s) {
+  if (p.score || s.scale > 0 || p.q.dtype == DType::f32) return p.score;
+  return Score(leaf::score);
 }
 
 std::string config_text(const device::FwdConfig& c) {

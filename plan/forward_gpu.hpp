@@ -38,7 +38,7 @@ ProducerChoice choose_producer(const ForwardProblem&, const Sizes&);
 struct ForwardChoice {
   bool plain = false;          ///< float32: fwd_f32, without tensor cores; else fwd_sm90 of `config`
   device::FwdConfig config{};  ///< fwd_sm90 only
-  int pieces = 0;              ///< fwd_f32 only: head_dim_v / 32, rounded up
+  int pieces = 0;              ///< fwd_f32 only: head_dim_v / 32, rounded up to a power of two
   int tile_q = 0, tile_kv = 0, threads = 0, smem_bytes = 0;
   ProducerChoice producer;
   std::int64_t query_tiles = 0;  ///< most work items without splits
@@ -58,7 +58,7 @@ struct ForwardChoice {
 ForwardChoice choose_forward(const ForwardProblem&, const Sizes&, const GpuFacts&);
 
 /// Every configuration of fwd_sm90 that choose_forward can answer: what is compiled ahead of time and by the
-/// tests. Beside them there is fwd_f32 with 1 to kMostPieces pieces.
+/// tests. Beside them there is fwd_f32 with 1, 2, 4 ... kMostPieces pieces.
 std::vector<device::FwdConfig> every_forward_config();
 inline constexpr int kMostPieces = 16;
 
@@ -67,6 +67,10 @@ inline constexpr int kPlainTileQ = 16, kPlainTileKv = 32, kPlainThreads = 256;
 
 /// The configuration as C++ writes it: "bolide::device::FwdConfig{.head_dim = 128, ...}".
 std::string config_text(const device::FwdConfig&);
+
+/// The score program that a kernel is compiled with: the problem's, or the identity where the scale is not
+/// positive, since kernels with a score scale before they look for the largest score.
+Score kernel_score(const ForwardProblem&, const Sizes&);
 
 device::Element element_of(DType);
 

@@ -8,8 +8,17 @@
 namespace bolide {
 namespace {
 
+// Of a mask or a score; 0 if it is absent.
+template <class Program>
+std::uint64_t hash_of(const Program& program, const Program& known, std::uint64_t known_hash) {
+  if (!program) return 0;
+  if (known && known.expr().node() == program.expr().node()) return known_hash;
+  return program::structure_hash(program.expr());
+}
+
 struct Folder {
-  Signature s;
+  const KnownPrograms& known;
+  Signature s = {};
 
   void fold(std::uint64_t x) {  // two multiply-rotate lanes with different odd constants
     s.lo = std::rotl((s.lo ^ x) * 0x9e3779b97f4a7c15, 29);
@@ -44,21 +53,24 @@ struct Folder {
       fold(*t);
     fold(p.queries), fold(p.keys), fold(p.query_start), fold(p.key_start);
     fold(p.scale ? std::bit_cast<std::uint32_t>(*p.scale) : ~std::uint64_t{0});
-    fold(p.mask ? program::structure_hash(p.mask.expr()) : 0);
-    fold(p.score ? program::structure_hash(p.score.expr()) : 0);
+    fold(hash_of(p.mask, known.mask, known.mask_hash));
+    fold(hash_of(p.score, known.score, known.score_hash));
   }
 };
 
 }  // namespace
 
-Signature signature(const ForwardProblem& p) {
-  Folder f;
+KnownPrograms::KnownPrograms(const ForwardProblem& p)
+    : mask(p.mask), score(p.score), mask_hash(hash_of(p.mask, {}, 0)), score_hash(hash_of(p.score, {}, 0)) {}
+
+Signature signature(const ForwardProblem& p, const KnownPrograms& known) {
+  Folder f{known};
   f.fold(p);
   return f.s;
 }
 
-Signature signature(const BackwardProblem& p) {
-  Folder f;
+Signature signature(const BackwardProblem& p, const KnownPrograms& known) {
+  Folder f{known};
   f.fold(p.forward);
   for (const Tensor* t : {&p.dout, &p.dlse, &p.dq, &p.dk, &p.dv}) f.fold(*t);
   return f.s;

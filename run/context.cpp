@@ -10,6 +10,7 @@
 namespace bolide {
 
 struct Plan::Impl {
+  KnownPrograms programs;
   Signature signature;
   Device device;
   std::shared_ptr<const BackendPlan> backend;
@@ -55,6 +56,13 @@ std::shared_ptr<const BackendPlan> decide(const Backend& backend, Device device,
   return backend.plan(p, sizes);
 }
 
+template <class Problem>
+Plan make_plan(const Backend& backend, Device device, const Problem& p) {
+  KnownPrograms programs(forward_of(p));
+  const Signature s = signature(p, programs);
+  return Plan(std::make_shared<Plan::Impl>(std::move(programs), s, device, decide(backend, device, p)));
+}
+
 // A call may only run what was planned, in memory that is large enough.
 template <class Problem>
 const BackendPlan& checked(const Plan& plan, const Problem& p, Device device, Workspace workspace,
@@ -62,7 +70,7 @@ const BackendPlan& checked(const Plan& plan, const Problem& p, Device device, Wo
   const Plan::Impl& planned = plan.impl();
   if (planned.device != device)
     throw Error(Code::invalid_argument, "the plan was made by a context of another device");
-  if (!(signature(p) == planned.signature))
+  if (!(signature(p, planned.programs) == planned.signature))
     throw Error(Code::invalid_argument,
                 "the problem does not match the plan: shapes, strides, types, alignment, layouts or programs "
                 "differ; plan it anew");
@@ -110,14 +118,8 @@ Context::Context(Device device, const ContextOptions& options)
     : impl_(std::make_shared<Impl>(device, backend_for(device, options))) {}
 Device Context::device() const { return impl_->device; }
 
-Plan Context::plan(const ForwardProblem& p) const {
-  return Plan(
-      std::make_shared<Plan::Impl>(signature(p), impl_->device, decide(*impl_->backend, impl_->device, p)));
-}
-Plan Context::plan(const BackwardProblem& p) const {
-  return Plan(
-      std::make_shared<Plan::Impl>(signature(p), impl_->device, decide(*impl_->backend, impl_->device, p)));
-}
+Plan Context::plan(const ForwardProblem& p) const { return make_plan(*impl_->backend, impl_->device, p); }
+Plan Context::plan(const BackwardProblem& p) const { return make_plan(*impl_->backend, impl_->device, p); }
 
 void Context::forward(const Plan& plan, const ForwardProblem& p, Workspace workspace, Stream stream) const {
   impl_->backend->forward(checked(plan, p, impl_->device, workspace, stream), p, workspace, stream);

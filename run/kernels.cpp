@@ -59,11 +59,13 @@ PackSummary write_kernel_pack(const std::string& path, std::span<const ForwardPr
   if (options.multiprocessors < 1)
     throw Error(Code::invalid_argument,
                 fmt::format("a device has at least one multiprocessor, not {}", options.multiprocessors));
-  std::vector<jit::KernelSpec> specs;
+  std::vector<jit::KernelSpec> specs{cuda::merge_spec()};
   std::unordered_set<std::string> known;
   for (const ForwardProblem& p : problems) {
-    const ForwardChoice choice = choose_forward(p, validate(p), {.multiprocessors = options.multiprocessors});
-    for (jit::KernelSpec& spec : cuda::specs_of(choice, program::emit(p.mask, p.score), p.out.dtype))
+    const Sizes sizes = validate(p);
+    const ForwardChoice choice = choose_forward(p, sizes, {.multiprocessors = options.multiprocessors});
+    for (jit::KernelSpec& spec :
+         cuda::specs_of(choice, program::emit(p.mask, kernel_score(p, sizes)), p.out.dtype))
       if (known.insert(spec.key()).second) specs.push_back(std::move(spec));
   }
   jit::KernelStore store;

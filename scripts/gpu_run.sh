@@ -1,15 +1,16 @@
 #!/bin/sh
-# Checks and times a built command on a machine with a Hopper GPU; nothing but the executable is needed there.
+# Checks and times a built command on a machine with a Hopper GPU; the executable and this checkout are all it needs there.
 #   scripts/gpu_run.sh build/bolide [cases] [seed] [kernels] [folder for logs]
-# Exits 0 when the check passes; the timings run whatever it says.
+# Exits 0 when the checks pass; the timings run whatever they say.
 set -u
 bolide=${1:?usage: gpu_run.sh bolide [cases] [seed] [kernels] [folder]}
-cases=${2:-300}
+cases=${2:-5000}
 seed=${3:-1}
-kernels=${4:-48}
+kernels=${4:-300}
 logs=${5:-.}
 mkdir -p "$logs"
 device=cuda:0
+lines=$(dirname "$0")/../tests/cases
 
 "$bolide" info 2>&1 | tee "$logs/info.log"
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv 2>/dev/null | tee -a "$logs/info.log"
@@ -25,8 +26,12 @@ nvidia-smi --query-gpu=name,driver_version,clocks.sm,power.limit --format=csv 2>
 first=$?
 cat "$logs/first.log"
 
+"$bolide" check --device $device --keep-going --cases "$lines/gpu.txt" >"$logs/large.log" 2>&1
+large=$?
+cat "$logs/large.log"
+
 "$bolide" check --device $device --count "$cases" --seed "$seed" --kernels "$kernels" --keep-going \
-  --filter 'op=fwd,varlen_fwd,fwd_kvcache' --coverage >"$logs/check.log" 2>&1
+  --coverage >"$logs/check.log" 2>&1
 check=$?
 grep -v '^ ' "$logs/check.log" | tail -60
 
@@ -39,5 +44,5 @@ grep -v '^ ' "$logs/check.log" | tail -60
   'fwd bf16 b=2 hq=8 hkv=8 sq=4096 skv=4096 d=256 mask="kv<=q"' \
   'fwd bf16 b=2 hq=16 hkv=16 sq=4096 skv=4096 d=128 strides=odd' \
   'fwd_kvcache bf16 b=16 hq=32 hkv=8 sq=1 skv=8192 d=128 kv=paged:64' 2>&1 | tee "$logs/bench.log"
-echo "first cases: exit $first; random cases: exit $check"
-[ $first -eq 0 ] && [ $check -eq 0 ]
+echo "first cases: exit $first; large cases: exit $large; random cases: exit $check"
+[ $first -eq 0 ] && [ $large -eq 0 ] && [ $check -eq 0 ]

@@ -1,6 +1,8 @@
 // A crew of threads whose outcomes are told in order.
 #include "testing/check_many.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
@@ -42,6 +44,7 @@ void check_many(std::span<const Case> cases, const Context& context, int threads
   std::vector<Answer> answers(cases.size());
   Crew crew;
   crew.end = cases.size();
+  const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), cases.size());
   const auto work = [&] {
     std::unique_ptr<Memory> memory;
     for (;;) {
@@ -55,6 +58,11 @@ void check_many(std::span<const Case> cases, const Context& context, int threads
       try {
         if (!memory) memory = memory_for(context.device());
         answer.outcome = check(cases[i], context, *memory);
+      } catch (const Error& e) {
+        answer.error = std::make_exception_ptr(Error(
+            e.code(),
+            fmt::format("{}; while checking {}{}", e.what(), cases[i].text(),
+                        wanted > 1 ? ", with other checks beside it: one thread finds the culprit" : "")));
       } catch (...) {
         answer.error = std::current_exception();
       }
@@ -63,7 +71,6 @@ void check_many(std::span<const Case> cases, const Context& context, int threads
       crew.told.notify_all();
     }
   };
-  const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), cases.size());
   for (std::size_t t = 0; t < wanted; ++t) crew.threads.emplace_back(work);
   for (std::size_t i = 0; i < cases.size(); ++i) {
     Answer answer;

@@ -24,15 +24,19 @@ void Setup::write_data() {
         store(host_.dlse, number,
               normal(scramble(scramble(case_.seed, 34), static_cast<std::uint64_t>(number))));
       }
-    for (std::int64_t h = 0; h < heads; ++h)
+    const auto keys_of = [&](std::int64_t h) -> const std::vector<std::uint8_t>& {
+      return visible_.keys[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)];
+    };
+    for (std::int64_t first = 0; first < heads; first += group)
       for (std::int64_t j = 0; j < s.len_kv(); ++j) {
-        if (!visible_.keys[b * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)]
-                          [static_cast<std::size_t>(j)])
-          continue;
+        bool any = false;
+        for (std::int64_t h = first; h < first + group && !any; ++h)
+          any = keys_of(h)[static_cast<std::size_t>(j)] != 0;
+        if (!any) continue;
         const Place at = s.keys[static_cast<std::size_t>(j)];
         const std::int64_t row = case_.paged() ? at.outer * case_.page_rows + at.inner : at.inner;
-        write_row(p.k, 1, row_at(p.k, at.outer, at.inner, h / group), row);
-        write_row(p.v, 2, row_at(p.v, at.outer, at.inner, h / group), row);
+        write_row(p.k, 1, row_at(p.k, at.outer, at.inner, first / group), row);
+        write_row(p.v, 2, row_at(p.v, at.outer, at.inner, first / group), row);
       }
   }
 }

@@ -26,8 +26,9 @@ std::optional<jit::KernelSpec> kernel_of(const Case& c, int multiprocessors) {
     NoMemory memory(Device::cpu());
     const Setup setup(c, Fill::untouched, memory);
     const ForwardProblem& p = setup.placed().forward;
-    const ForwardChoice choice = choose_forward(p, validate(p), {.multiprocessors = multiprocessors});
-    return cuda::main_spec(choice, program::emit(p.mask, p.score));
+    const Sizes sizes = validate(p);
+    const ForwardChoice choice = choose_forward(p, sizes, {.multiprocessors = multiprocessors});
+    return cuda::main_spec(choice, program::emit(p.mask, kernel_score(p, sizes)));
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -34,7 +34,7 @@ struct PackSummary {
   std::int64_t compiled = 0;  ///< the others came from the cache
   std::int64_t spilled = 0;   ///< kernels that keep registers in local memory
 };
-/// Compiles every kernel that plans of these problems need on a GPU of that kind and writes them as one file,
+/// Compiles every kernel that plans of these problems need on a GPU of that kind, and merge's, into one file,
 /// whole or not at all. Addresses are not read; their alignment decides, as in a plan. Needs NVRTC but no
 /// GPU. A context that loads the pack (ContextOptions, or $BOLIDE_PACK) runs them without NVRTC. Throws
 /// Error{invalid_problem} or {refused} for a problem that has no kernel, {device} without a compiler, {file}.

@@ -71,6 +71,7 @@ TEST(Check, RefusesBadCasesAndOptions) {
   EXPECT_EQ(bolide({"check", "--count", "-3"}).exit, 2);
   EXPECT_EQ(bolide({"check", "--seed", "-1", "--count", "1"}).exit, 2);
   EXPECT_EQ(bolide({"check", "--filter", "kv=sideways"}).exit, 2);
+  EXPECT_EQ(bolide({"check", "--threads", "2"}).exit, 2) << "for a GPU";
   const Folder folder;
   std::ofstream(folder / "bad.txt") << "fwd f32\nfwd f33\n";
   const Ran ran = bolide({"check", "--cases", "bad.txt"}, {folder.path()});

@@ -175,14 +175,30 @@ TEST_F(BackendTest, APackServesPlansWithoutACompiler) {
   const ForwardProblem problems[] = {split, queries};
   const jit::testing::Folder folder;
   const jit::testing::Environment cache("BOLIDE_CACHE_DIR", (folder / "cache").c_str());
-  EXPECT_EQ(write_kernel_pack(folder / "a.pack", problems).kernels, 4)
-      << "two attention kernels, one that counts tiles, one that merges splits";
+  EXPECT_EQ(write_kernel_pack(folder / "a.pack", problems).kernels, 5)
+      << "two attention kernels, one that counts tiles, two that merge";
   const auto packed = std::make_shared<jit::KernelStore>(jit::KernelStoreOptions{.use_disk = false});
   packed->load_pack(folder / "a.pack");
   const auto backend = make_backend(DeviceContext::open(driver_, 0), packed);
   for (const ForwardProblem& p : problems) (void)backend->plan(p, validate(p));
-  EXPECT_EQ(packed->statistics().from_pack, 4u);
+  backend->merge(std::vector{split.out}, std::vector{split.lse}, split.out, split.lse, {});
+  EXPECT_EQ(packed->statistics().from_pack, 5u);
   EXPECT_EQ(packed->statistics().compiled, 0u);
+
+  const std::string path = folder / "a.pack";
+  {
+    const jit::testing::Environment listed("BOLIDE_PACK", (":" + path + ":").c_str());
+    const auto store = kernel_store(*driver_);
+    (void)store->get(merge_spec());
+    EXPECT_EQ(store->statistics().from_pack, 1u);
+  }
+  const jit::testing::Environment missing("BOLIDE_PACK", (path + ".not").c_str());
+  try {
+    (void)kernel_store(*driver_);
+    ADD_FAILURE() << "a pack that is not there was passed over";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::file);
+  }
 }
 
 TEST_F(BackendTest, BackwardIsRefused) {

@@ -26,6 +26,42 @@ TEST(KernelBudget, ManyCasesShareFewKernels) {
   EXPECT_GE(masks.size(), 4u);
 }
 
+TEST(KernelBudget, RefusedDrawsAreReplacedAndSomeDrawsAreLarge) {
+  const SharedDraws draws = share_kernels(132, 3, 400, Filter(), 40);
+  EXPECT_EQ(draws.cases.size(), 400u);
+  EXPECT_GT(draws.refused, 100u) << "two of five operations are backward";
+  int wide = 0, split = 0;
+  for (const Case& c : draws.cases) {
+    EXPECT_FALSE(c.backward());
+    EXPECT_FALSE(kernel_keys(c, 132).empty()) << c.text();
+    const std::int64_t heads = c.batch * c.heads_q;
+    wide += heads * ((c.rows_q.largest() + 191) / 192) > 132;
+    split += heads > 0 && heads <= 24 && c.rows_q.largest() <= 64 && c.rows_kv.largest() >= 512;
+  }
+  EXPECT_GE(wide, 8);
+  EXPECT_GE(split, 12);
+  EXPECT_THROW(share_kernels(132, 3, 10, Filter::parse("op=bwd"), 40), Error);
+}
+
+TEST(KernelBudget, ShrinkingAsksForFewNewKernels) {
+  const Case big = Case::parse(
+      "varlen_fwd bf16 let doc=runs(n) b=3 hq=6 hkv=2 sq=0..300 skv=5..900 d=100 kv=paged:16 start=top_left "
+      "mask=\"kv <= q && doc[q] == doc[kv]\" score=\"score * 2\" strides=reverse offset=3 seed=4");
+  const std::vector<std::string> first = kernel_keys(big, 132);
+  std::set<std::string> asked;
+  const auto fails = [&](const Case& c) {
+    for (const std::string& key : kernel_keys(c, 132)) asked.insert(key);
+    return c.rows_kv.largest() >= 17;
+  };
+  const Case small = shrink_on_gpu(big, fails, 132, 60, 3);
+  for (const std::string& key : first) asked.erase(key);
+  EXPECT_LE(asked.size(), 3u);
+  EXPECT_GE(asked.size(), 1u);
+  EXPECT_EQ(small.rows_kv.largest(), 17) << small.text();
+  EXPECT_EQ(small.batch, 1) << small.text();
+  EXPECT_EQ(shrink_on_gpu(big, fails, 132, 0, 3), big) << "no time";
+}
+
 TEST(KernelBudget, TheSameSeedGivesTheSameCases) {
   const Filter filter = Filter::parse("op=fwd type=bf16");
   EXPECT_EQ(share_kernels(132, 5, 40, filter, 8).cases, share_kernels(132, 5, 40, filter, 8).cases);

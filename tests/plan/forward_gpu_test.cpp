@@ -188,7 +188,34 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
           ASSERT_GE(c.head_dim, d);
           ASSERT_GE(c.head_dim_v, d_v);
           ASSERT_LE(c.smem_bytes(), device::kMaxSmemBytes);
+          ASSERT_FALSE(c.scale_first) << "kernel_score makes a program of it";
         }
+}
+
+TEST(ForwardChoice, HeadDimsTakeTheNextKernel) {
+  const auto dims = [](std::int64_t d, std::int64_t d_v) {
+    const device::FwdConfig c = choose(dense(1, 300, 300, 4, 4, d, d_v)).config;
+    return std::pair(c.head_dim, c.head_dim_v);
+  };
+  EXPECT_EQ(dims(1, 1), std::pair(32, 32));
+  EXPECT_EQ(dims(40, 40), std::pair(48, 48));
+  EXPECT_EQ(dims(112, 112), std::pair(128, 128));
+  EXPECT_EQ(dims(160, 160), std::pair(192, 192));
+  EXPECT_EQ(dims(192, 128), std::pair(192, 128));
+  EXPECT_EQ(dims(10, 70), std::pair(80, 80)) << "two sizes take the larger's";
+  EXPECT_EQ(dims(256, 33), std::pair(256, 256));
+}
+
+TEST(ForwardChoice, C15_AScaleThatIsNotPositiveIsAProgram) {
+  ForwardProblem p = dense(1, 300, 300, 4, 4, 64, 64);
+  EXPECT_FALSE(kernel_score(p, validate(p)));
+  for (const float scale : {0.f, -0.5f}) {
+    p.scale = scale;
+    EXPECT_EQ(kernel_score(p, validate(p)).text(), "score");
+    EXPECT_TRUE(kernel_score(p, validate(p))) << scale;
+  }
+  for (Tensor* t : {&p.q, &p.k, &p.v, &p.out}) t->dtype = DType::f32;
+  EXPECT_FALSE(kernel_score(p, validate(p))) << "fwd_f32 always scales first";
 }
 
 TEST(ForwardChoice, Float32TakesThePlainKernel) {

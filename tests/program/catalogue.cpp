@@ -8,6 +8,8 @@
 #include <numeric>
 #include <random>
 
+#include "tests/program/plain_integer.hpp"
+
 namespace bolide::testing {
 
 namespace {
@@ -163,29 +165,49 @@ void Catalogue::add_images_and_pages() {
            "randint(0,200,128)");
 }
 
+namespace {
+
+using IntTables = PlainTable<IntTable>;
+using BoolTables = PlainTable<BoolTable>;
+
+template <class Lambda>
+CatalogueMask entry(const char* id, const char* name, const char* text, const char* code,
+                    const Lambda& lambda) {
+  return {id,
+          name,
+          text,
+          code,
+          Mask(lambda),
+          [lambda](std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t kv) {
+            return BoolExpr(lambda(Plain(b), Plain(h), Plain(q), Plain(kv)));
+          }};
+}
+
+}  // namespace
+
 // One entry: the stringised lambda is the C++ that docs/gallery.md shows.
-#define BOLIDE_ENTRY(id, name, text, ...) masks_.push_back({id, name, text, #__VA_ARGS__, Mask(__VA_ARGS__)})
+#define BOLIDE_ENTRY(id, name, text, ...) masks_.push_back(entry(id, name, text, #__VA_ARGS__, __VA_ARGS__))
 
 Catalogue::Catalogue() {
   add_documents();
   add_positions();
   add_images_and_pages();
-  const auto integers = [&](const char* name) { return ints(table(name), name); };
-  const auto booleans = [&](const char* name) { return bools(table(name), name); };
-  const IntTable doc = integers("doc"), offset = integers("offset"), start = integers("start"),
-                 end = integers("end"), parent = integers("parent"), shuffled = integers("shuffled"),
-                 prompt = integers("prompt"), batched = integers("batched"), cu_q = integers("cu_q"),
-                 cu_kv = integers("cu_kv"), prefix = integers("prefix"), length = integers("length"),
-                 length_q = integers("length_q"), cached = integers("cached"), width = integers("width"),
-                 threshold = integers("threshold"), position = integers("position"),
-                 region = integers("region"), lts = integers("lts"), lte = integers("lte"),
-                 uts = integers("uts"), ute = integers("ute"), kind = integers("kind"),
-                 image = integers("image"), interval = integers("interval"), page = integers("page"),
-                 owner = integers("owner"), logical = integers("logical"), request = integers("request"),
-                 token = integers("token"), bits = integers("bits");
-  const BoolTable keep = booleans("keep"), special = booleans("special"), vertical = booleans("vertical"),
-                  slash = booleans("slash"), heavy = booleans("heavy"), blocks = booleans("blocks"),
-                  dense = booleans("dense"), ancestor = booleans("ancestor");
+  const auto integers = [&](const char* name) { return IntTables(table(name), ints(table(name), name)); };
+  const auto booleans = [&](const char* name) { return BoolTables(table(name), bools(table(name), name)); };
+  const IntTables doc = integers("doc"), offset = integers("offset"), start = integers("start"),
+                  end = integers("end"), parent = integers("parent"), shuffled = integers("shuffled"),
+                  prompt = integers("prompt"), batched = integers("batched"), cu_q = integers("cu_q"),
+                  cu_kv = integers("cu_kv"), prefix = integers("prefix"), length = integers("length"),
+                  length_q = integers("length_q"), cached = integers("cached"), width = integers("width"),
+                  threshold = integers("threshold"), position = integers("position"),
+                  region = integers("region"), lts = integers("lts"), lte = integers("lte"),
+                  uts = integers("uts"), ute = integers("ute"), kind = integers("kind"),
+                  image = integers("image"), interval = integers("interval"), page = integers("page"),
+                  owner = integers("owner"), logical = integers("logical"), request = integers("request"),
+                  token = integers("token"), bits = integers("bits");
+  const BoolTables keep = booleans("keep"), special = booleans("special"), vertical = booleans("vertical"),
+                   slash = booleans("slash"), heavy = booleans("heavy"), blocks = booleans("blocks"),
+                   dense = booleans("dense"), ancestor = booleans("ancestor");
   const auto sized = [&](std::int64_t len_q, std::int64_t len_kv) {
     masks_.back().len_q = len_q, masks_.back().len_kv = len_kv;
   };

@@ -2,6 +2,7 @@
 // docs/gallery.md are judged on.
 #pragma once
 #include <bolide/program.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,7 +14,10 @@ struct CatalogueMask {
   std::string name;  ///< in words
   std::string text;  ///< as the command takes it
   std::string code;  ///< the same as a C++ lambda
-  Mask mask;         ///< what the lambda gives
+  Mask mask;         ///< what the lambda gives for expressions
+  /// What it gives for plain integers (b, h, q, kv): true or false, or an expression where it mentions
+  /// lengths.
+  std::function<BoolExpr(std::int64_t, std::int64_t, std::int64_t, std::int64_t)> reference;
   std::int64_t len_q = 512,
                len_kv = 512;  ///< what the mask is made for; the first query stands at position 0
 };

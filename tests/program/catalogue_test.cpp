@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "program/derive.hpp"
+#include "program/evaluator.hpp"
 #include "program/facts.hpp"
 #include "program/point.hpp"
 #include "testing/captured.hpp"
@@ -52,6 +53,41 @@ TEST(Catalogue, TextAndCppAreTheSameProgram) {
     EXPECT_EQ(parsed.text(), m.mask.text()) << m.id;
     EXPECT_TRUE(parsed.expr().same(m.mask.expr())) << m.id;
   }
+}
+
+// Every pair of every fifth row, before position 0 too: the row evaluator and, here and there, the point
+// evaluator against the lambda over plain integers.
+TEST(Catalogue, MasksAreWhatTheirLambdasGiveForPlainIntegers) {
+  const Catalogue catalogue;
+  std::int64_t visible = 0, pairs = 0;
+  for (const CatalogueMask& m : catalogue.masks()) {
+    const program::Evaluator evaluator(m.mask.expr());
+    std::vector<std::byte> memory(evaluator.scratch_bytes() + 64);
+    void* scratch = memory.data();
+    std::size_t space = memory.size();
+    std::align(64, 1, scratch, space);
+    std::vector<std::uint8_t> row(static_cast<std::size_t>(m.len_kv));
+    const program::Facts facts = program::facts(m.mask.expr());
+    for (std::int64_t i = 0; i < (facts.uses_b || facts.uses_h ? 2 : 1); ++i) {
+      for (std::int64_t q = -21; q < m.len_q; q += 5) {
+        const program::Row at{i, i, q, m.len_q, m.len_kv};
+        evaluator.mask(at, 0, static_cast<int>(m.len_kv), row.data(), scratch);
+        for (std::int64_t kv = 0; kv < m.len_kv; ++kv) {
+          const BoolExpr expected = m.reference(i, i, q, kv);
+          const bool shown = program::eval_mask_point(expected, at, kv);
+          ASSERT_EQ(row[kv] != 0, shown)
+              << m.id << " " << m.text << " b, h " << i << " q " << q << " kv " << kv;
+          if (kv % 17 == 0) {
+            ASSERT_EQ(program::eval_mask_point(m.mask.expr(), at, kv), shown) << m.id;
+          }
+          visible += shown;
+          ++pairs;
+        }
+      }
+    }
+  }
+  EXPECT_GT(pairs, 3000000);
+  EXPECT_GT(visible, pairs / 5);
 }
 
 // What a score captures, with the contents of a case.
@@ -144,6 +180,18 @@ TEST(Catalogue, DerivativesByTablesAgreeWithFiniteDifferences) {
     });
   }
   EXPECT_GT(compared, 1000);
+}
+
+// A tensor of rank 0 is a scalar: its gradient is one sum over everything.
+TEST(Catalogue, ScalarsHaveGradients) {
+  const ScoreTables tables;
+  const Expr e = Score::parse("score * a - r1 * log(1 + r2 * abs(q - kv))", tables.bindings()).expr();
+  const std::vector<program::TableSlope> slopes = program::derivatives_by_tables(e);
+  ASSERT_EQ(slopes.size(), 3u);
+  for (const program::TableSlope& s : slopes) {
+    EXPECT_EQ(s.reduction, program::Reduction::everything);
+    EXPECT_TRUE(s.indices.empty());
+  }
 }
 
 TEST(Catalogue, ScoresOfMinusInfinityBecomeMasks) {

@@ -3,6 +3,7 @@
 #include <bolide/masks.hpp>
 #include <bolide/tiles.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <sstream>
 
 #include "program/classify.hpp"
@@ -43,11 +44,14 @@ class TrueClasses {
   std::vector<std::uint8_t> visible_;
 };
 
+// BOLIDE_RANDOM_PAIRS in the environment asks for more.
 TEST(Classify, IsSoundAndExactOnRandomPrograms) {
-  std::mt19937_64 random(3);
+  const char* asked = std::getenv("BOLIDE_RANDOM_PAIRS");
+  const std::int64_t wanted = asked ? std::max(std::atoll(asked), 60000ll) : 60000;
+  std::mt19937_64 random(static_cast<std::uint64_t>(wanted) / 20000);
   std::int64_t pairs = 0, decided = 0, decidable = 0;
   ClassifierCounts counts;
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; pairs < wanted; ++i) {
     const testing::RandomTables tables(random, 20 + static_cast<int>(random() % 150));
     testing::RandomProgram programs(random, tables.captured(), i % 2 == 0);
     const Mask mask = programs.mask(2 + static_cast<int>(random() % 40));
@@ -69,7 +73,6 @@ TEST(Classify, IsSoundAndExactOnRandomPrograms) {
       decidable += expected != TileClass::some;
     }
   }
-  EXPECT_EQ(pairs, 60000);
   EXPECT_GT(decided, decidable / 2);
 }
 

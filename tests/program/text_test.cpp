@@ -3,6 +3,9 @@
 #include <bolide/masks.hpp>
 #include <ctime>
 
+#include "program/derive.hpp"
+#include "program/emit.hpp"
+#include "program/evaluator.hpp"
 #include "program/facts.hpp"
 #include "program/node.hpp"
 #include "tests/fuzz/program_properties.hpp"
@@ -168,6 +171,34 @@ TEST(Text, HostileTextsEndQuicklyInAnError) {
     EXPECT_LT(error.size(), 2000u) << text.substr(0, 60);
     EXPECT_LT(ms, 50) << text.substr(0, 60);
     for (char c : error) EXPECT_TRUE(c == '\n' || (c >= ' ' && c <= '~')) << text.substr(0, 60);
+  }
+}
+
+// Shared operands make the tree of a short text, and of its derivative, exponentially large; nothing may walk
+// it.
+TEST(Text, NestedFunctionsAreReadAndDerivedQuickly) {
+  for (const std::string function :
+       {"abs(X)", "gelu(X)", "softplus(X)", "silu(X)", "clamp(X, -1, 1)", "tan(X)", "tanh(X)", "1 / (1 + X)",
+        "where(q < kv, X, -X)", "pow(X, X)", "min(X, max(X, 1))", "(X) * (X)", "sqr(X) + bias[h, kv]"}) {
+    std::string text = "score";
+    for (int levels = 0; levels < 60; ++levels) {
+      std::string next = function;
+      for (std::size_t at = 0; (at = next.find('X', at)) != next.npos; at += text.size())
+        next.replace(at, 1, text);
+      if (next.size() > kMaxTextBytes) break;
+      text = next;
+      const std::vector<float> bias(4, 0.5f);
+      const double start = thread_milliseconds();
+      try {
+        const Expr e = Score::parse(text, {{"bias", Tensor(bias.data(), {2, 2})}}).expr();
+        program::derivatives_by_tables(e);
+        const program::Evaluator evaluator(e);
+        program::emit({}, FloatExpr(e));
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Code::expression);
+      }
+      EXPECT_LT(thread_milliseconds() - start, 50) << text.substr(0, 100);
+    }
   }
 }
 
