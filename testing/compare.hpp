@@ -24,11 +24,17 @@ struct Comparison {
   Distance distance;
 };
 
+/// Who added the products of a score up. Tensor cores truncate: adding 16 products to a sum keeps 26 bits
+/// of each term, counted from the largest one's first, and 24 of the result.
+enum class Sums { rounded, truncated };
+
 /// out: f32 by relative L2 error, 16-bit by RMSE over floor for one problem, else 2 ulp of each row's
 /// maximum. Rows whose lse is -inf must be +0, every bit. An f32 out of 16-bit inputs has the 16-bit budget:
 /// matrix units take probabilities rounded to the type of v.
 Comparison compare_out(const Tensor& out, const Reference&, DType inputs = DType::f32);
-Comparison compare_lse(const Tensor& lse, const Reference&);
+/// The contract's budget; where sums are truncated, its term in q and k 1 + head_dim / 32 times.
+Comparison compare_lse(const Tensor& lse, const Reference&, Sums sums = Sums::rounded,
+                       std::int64_t head_dim = 0);
 /// dq, dk or dv: twice out's budgets beyond `slack`, what the rounding of the stored out and lse explains.
 /// Zero where the reference has no term at all.
 Comparison compare_gradient(const char* name, const Tensor& gradient, const Values& want,

@@ -171,9 +171,13 @@ struct Head {
       scores(i);
       softmax(i);
       double* out = result.out.row(places[static_cast<std::size_t>(i)], h);
+      double* reach = result.out_reach.row(places[static_cast<std::size_t>(i)], h);
       for (std::int64_t j = 0; j < p.columns; ++j)
         if (sees(i, j))
-          for (std::int64_t c = 0; c < v.columns; ++c) out[c] += p[i][j] * v[j][c];
+          for (std::int64_t c = 0; c < v.columns; ++c) {
+            out[c] += p[i][j] * v[j][c];
+            reach[c] += std::abs(p[i][j] * v[j][c]);
+          }
     }
   }
 
@@ -284,7 +288,7 @@ Reference reference(const BackwardProblem& bp, bool backward, const std::vector<
   const ForwardProblem& p = bp.forward;
   const std::int64_t heads = p.q.size(p.q.rank() - 2), key_heads = p.k.size(p.k.rank() - 2);
   Reference r;
-  r.out = Values(p.out.shape);
+  r.out = r.out_reach = Values(p.out.shape);
   const Dims lse = p.q.rank() == 3 ? Dims{heads, p.q.size(0)} : Dims{p.q.size(0), heads, p.q.size(1)};
   r.lse = Values(lse, -kInf), r.lse_reach = Values(lse);
   if (backward) {

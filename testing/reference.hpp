@@ -49,6 +49,7 @@ struct Values {
 /// gradient that is computed from them.
 struct Reference {
   Values out, lse, dq, dk, dv;
+  Values out_reach;  ///< sum_j p_j |v_j| of each element: what out would be if nothing cancelled
   Values lse_reach;  ///< |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets)
   Values dq_slack, dk_slack, dv_slack;
   /// Rows that were not looked at, by their place in out (elements over head_dim_v) and in lse; none if

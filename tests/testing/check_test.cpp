@@ -126,6 +126,34 @@ TEST(Compare, LseBudget) {
   EXPECT_NE(compare_lse(lse, right.want).failure.find("not finite"), std::string::npos);
 }
 
+TEST(Compare, LseOfTruncatedSumsHasABudgetThatGrowsWithTheHeadDim) {
+  Right right("fwd f16 sq=1 skv=1 d=256 data=uniform scale=8 seed=1");
+  const double unit = 0x1p-22 * right.want.lse_reach.data[0];
+  const auto off_by = [&](double units) {
+    Values moved = right.want.lse;
+    moved.data[0] += units * unit;
+    return compare_lse(right.tensor(right.setup.host().forward.lse, moved), right.want, Sums::truncated, 256)
+        .failure;
+  };
+  EXPECT_EQ(off_by(6.5), "");
+  EXPECT_NE(off_by(12), "");
+  Values moved = right.want.lse;
+  moved.data[0] += 6.5 * unit;
+  EXPECT_NE(compare_lse(right.tensor(right.setup.host().forward.lse, moved), right.want).failure, "");
+}
+
+TEST(Compare, AFewColumnsAreMeasuredByWhatWasAddedUp) {
+  for (const int columns : {1, 8}) {
+    Right right("fwd bf16 sq=1 skv=4 d=4 dv=" + std::to_string(columns) + " seed=1");
+    right.want.out.data.assign(static_cast<std::size_t>(columns), 0.001);  // 1 cancelled nearly
+    right.want.out_reach.data.assign(static_cast<std::size_t>(columns), 1);
+    Values moved = right.want.out;
+    for (double& x : moved.data) x += 0.003;  // 2 units in the last place of 1 are 0.016
+    const Tensor out = right.tensor(right.setup.host().forward.out, moved);
+    EXPECT_EQ(compare_out(out, right.want).failure == "", columns == 1) << columns;
+  }
+}
+
 TEST(Compare, GradientBudget) {
   for (const char* type : {"f32", "bf16"}) {
     Right right(std::string("bwd ") + type + " hq=2 hkv=1 sq=8 skv=10 d=16 mask=\"kv != 3\" seed=1");
