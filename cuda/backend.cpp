@@ -18,6 +18,17 @@ namespace {
 
 constexpr int kMaxParameterBytes = 32764, kMaxParameterBytesBefore12_1 = 4096;
 
+std::string classes_text(const ForwardPlan& plan) {
+  if (!plan.mask) return "every tile is visible up to the lengths";
+  const int tables = plan.program.ranges.count;
+  if (plan.choice.workspace.range_bytes == 0)
+    return plan.program.gathers
+               ? "by interval analysis; captured tensors that it gathers from may hold anything"
+               : "by interval analysis";
+  return fmt::format("by interval analysis, with the ranges of {} captured tensor{} found anew by every call",
+                     tables, tables == 1 ? "" : "s");
+}
+
 std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& plan,
                                                           const jit::CompiledKernel& code) {
   const ForwardChoice& c = plan.choice;
@@ -28,12 +39,14 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
   if (c.packed)
     workspace += fmt::format(": tile offsets at {}, work counter at {}", w.tile_offsets, w.next_work);
   else if (c.counted) workspace += fmt::format(": work counter at {}", w.next_work);
+  if (w.range_bytes) workspace += fmt::format("{}: ranges at {}", c.counted ? ";" : "", w.ranges);
   if (c.num_splits > 1)
-    workspace += fmt::format("{}: partial out at {}, partial lse at {}", c.packed ? ";" : "", w.partial_out,
+    workspace += fmt::format("{}: partial out at {}, partial lse at {}", c.counted ? ";" : "", w.partial_out,
                              w.partial_lse);
   std::string launches = fmt::format("{}", c.launches());
   if (c.packed) launches += ", the first counts tiles of queries";
   else if (c.counted) launches += ", the first zeroes the work counter";
+  else if (c.prepared()) launches += ", the first finds ranges of captured tensors";
   if (c.num_splits > 1) launches += ", the last merges the splits";
   return {{"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
                                  code.toolchain.text())},
@@ -53,6 +66,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                    c.producer.why)},
           {"scale", c.plain || plan.score || !(plan.sizes.scale > 0) ? "applied to each score"
                                                                      : "folded into the exponential"},
+          {"tile classes", classes_text(plan)},
           {"splits", c.splits_text()},
           {"launches", launches},
           {"thread blocks", fmt::format("{} of {} threads", c.grid, c.threads)},
@@ -73,13 +87,13 @@ class CudaBackend : public Backend {
     plan->path = plan->choice.plain ? "cuda/fwd_f32" : "cuda/fwd_sm90";
     plan->workspace_bytes = plan->choice.workspace.bytes;
     const program::Emitted emitted = program::emit(p.mask, kernel_score(p, s));
-    plan->mask = p.mask, plan->score = p.score, plan->program = program::pack_params(emitted);
-    check_parameters(sizeof(device::FwdParams) + plan->program.size());
+    plan->mask = p.mask, plan->score = p.score, plan->program = program_data(emitted);
+    check_parameters(sizeof(device::FwdParams) + plan->program.params.size());
     const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);
     const jit::KernelStore::Kernel code = store_->get(specs[0]);
     plan->main = kernels_.get(code, plan->choice.smem_bytes);
     std::size_t next = 1;
-    if (plan->choice.counted) plan->prepare = kernels_.get(store_->get(specs[next++]), 0);
+    if (plan->choice.prepared()) plan->prepare = kernels_.get(store_->get(specs[next++]), 0);
     if (plan->choice.num_splits > 1) plan->combine = kernels_.get(store_->get(specs[next++]), 0);
     if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)
       encode_maps(*plan, p);

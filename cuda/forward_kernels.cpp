@@ -28,7 +28,7 @@ jit::KernelSpec main_spec(const ForwardChoice& c, const program::Emitted& progra
 
 jit::KernelSpec prepare_spec() {
   return {.sources = jit::device_sources(),
-          .source = "#include \"combine.cuh\"\n",
+          .source = "#include \"prepare.cuh\"\n",
           .name = "bolide::device::fwd_prepare"};
 }
 
@@ -48,7 +48,7 @@ jit::KernelSpec merge_spec() {
 
 std::vector<jit::KernelSpec> specs_of(const ForwardChoice& c, const program::Emitted& program, DType out) {
   std::vector<jit::KernelSpec> specs{main_spec(c, program)};
-  if (c.counted) specs.push_back(prepare_spec());
+  if (c.prepared()) specs.push_back(prepare_spec());
   if (c.num_splits > 1) specs.push_back(combine_spec(element_of(out)));
   return specs;
 }

@@ -171,6 +171,49 @@ device::TensorMap tensor_map(const DeviceContext& context, const Tensor& t, int 
   return map;
 }
 
+ProgramData program_data(const program::Emitted& e) {
+  ProgramData data{program::pack_params(e), {}, program::range_offsets(e), !e.ranges.empty()};
+  for (std::size_t i = 0; i < e.ranges.size(); ++i) {
+    const program::RangedTable& table = e.ranges[i];
+    const Tensor& t = e.tensors[static_cast<std::size_t>(table.tensor)];
+    if (data.offsets[i] == data.offsets[i + 1]) continue;
+    RangeTask& task = data.ranges.tasks[data.ranges.count++];
+    task = {program::tensor_arg(t),
+            static_cast<Stored>(t.dtype),
+            t.rank(),
+            table.row_axis,
+            table.column_axis,
+            nullptr,
+            0};
+    task.units = program::range_units(t, table);
+  }
+  return data;
+}
+
+namespace {
+
+// Where a call's ranges go: in the kernel's parameters and in those of fwd_prepare.
+void place_ranges(ProgramData& data, std::byte* at) {
+  RangeTask* task = data.ranges.tasks;
+  for (std::size_t i = 0; i + 1 < data.offsets.size(); ++i) {
+    if (data.offsets[i] == data.offsets[i + 1]) continue;
+    void* const ranges = at + data.offsets[i];
+    std::memcpy(data.params.data() + i * sizeof(void*), &ranges, sizeof ranges);
+    (task++)->ranges = ranges;
+  }
+}
+
+void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTasks& ranges,
+                    StreamHandle stream) {
+  const device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
+                                      f.next_work};
+  unsigned blocks = 1;
+  for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
+  (*plan.prepare)({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}}, stream, prepare, ranges);
+}
+
+}  // namespace
+
 void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const ForwardProblem& p,
                     void* workspace, StreamHandle stream) {
   const ForwardChoice& c = plan.choice;
@@ -184,21 +227,26 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
                      ? plan.maps[i]
                      : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
-  std::vector<std::byte> other;
-  if (!same_program(plan, p))
-    other = program::pack_params(program::emit(p.mask, kernel_score(p, plan.sizes)));
-  const std::vector<std::byte>& program = other.empty() ? plan.program : other;
-
-  if (c.counted) {
-    const device::PrepareParams prepare{f.query, f.batch, c.tile_q, const_cast<int*>(f.tile_offsets),
-                                        f.next_work};
-    (*plan.prepare)({.grid = {1, 1, 1}, .block = {1024, 1, 1}}, stream, prepare);
+  ProgramData program =
+      same_program(plan, p) ? plan.program : program_data(program::emit(p.mask, kernel_score(p, plan.sizes)));
+  if (c.workspace.range_bytes) {
+    if (program.offsets.back() > c.workspace.range_bytes)
+      throw Error(
+          Code::invalid_problem,
+          fmt::format("the ranges of this mask's captured tensors take {} bytes, the plan has room for "
+                      "{}: plan again when captured tensors grow",
+                      program.offsets.back(), c.workspace.range_bytes));
+    place_ranges(program, static_cast<std::byte*>(workspace) + c.workspace.ranges);
+  } else {
+    program.ranges.count = 0;
   }
-  void* arguments[] = {&f, const_cast<std::byte*>(program.data()), nullptr};
+
+  if (c.prepared()) launch_prepare(plan, f, program.ranges, stream);
+  void* arguments[] = {&f, program.params.data(), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
-                     .overlaps_previous = c.counted},
+                     .overlaps_previous = c.prepared()},
                     stream, arguments);
   if (c.num_splits > 1) {
     const device::CombineParams combine = combine_params(p, plan.sizes, c, f);

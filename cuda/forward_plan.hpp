@@ -6,10 +6,20 @@
 #include "cuda/forward_kernels.hpp"
 #include "cuda/kernel.hpp"
 #include "cuda/tensor_map.hpp"
+#include "device/table_ranges.cuh"
 #include "plan/backend.hpp"
 #include "plan/forward_gpu.hpp"
 
 namespace bolide::cuda {
+
+/// What mask and score carry to the device.
+struct ProgramData {
+  std::vector<std::byte> params;     ///< Program::Params; pointers to ranges are filled in by each call
+  RangeTasks ranges{};               ///< tables whose extremes are found first; `ranges` are offsets
+  std::vector<std::size_t> offsets;  ///< of each table's ranges, and their end
+  bool gathers = false;              ///< the mask reads captured tensors
+};
+ProgramData program_data(const program::Emitted& emitted);
 
 struct ForwardPlan : BackendPlan {
   ForwardChoice choice;
@@ -19,7 +29,7 @@ struct ForwardPlan : BackendPlan {
   device::TensorMap maps[3]{};    ///< copy engine only
   Mask mask;
   Score score;
-  std::vector<std::byte> program;  ///< the data of mask and score
+  ProgramData program;
 };
 
 /// The parameters of a call; tensor maps are left out. Starts outside the kernels' reach are Error{refused}.

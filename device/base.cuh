@@ -4,8 +4,10 @@
 
 #if defined(__CUDACC__)
 #define BOLIDE_DEVICE __device__ __forceinline__
+#define BOLIDE_ROLLED _Pragma("unroll 1")
 #else
 #define BOLIDE_DEVICE inline
+#define BOLIDE_ROLLED
 #include <cmath>
 #endif
 

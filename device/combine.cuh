@@ -1,46 +1,8 @@
-// The small kernels around a forward kernel: fwd_prepare counts the query tiles of packed sequences before
-// it, fwd_combine merges the partial results of splits after it. Both sit next to it by programmatic
-// dependent launch.
+// fwd_combine merges the partial results of splits after a forward kernel, by programmatic dependent launch.
 #pragma once
 #include "epilogue.cuh"
 
 namespace bolide::device {
-
-// One block of 1024 threads: tile_offsets[b] = query tiles before sequence b, for b = 0 .. batch + 1 (number
-// batch is the rows behind the last sequence), by prefix sums of 1024 sequences at a time.
-__global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ PrepareParams p) {
-  __shared__ int warp_sums[32];
-  __shared__ int before;
-  const int thread = threadIdx.x, lane = thread % 32;
-  if (thread == 0) {
-    before = 0;
-    if (p.next_work) *p.next_work = 0;
-  }
-  __syncthreads();
-  ptx::griddepcontrol_launch_dependents();
-  if (!p.tile_offsets) return;
-  for (int first = 0; first <= p.batch; first += 1024) {
-    const int b = first + thread;
-    int sum = b <= p.batch ? ceil_div(packed_rows(p.query, p.batch, b).rows, p.tile_q) : 0;
-    const int own = sum;
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const int left = __shfl_up_sync(~0u, sum, step);
-      if (lane >= step) sum += left;
-    }
-    if (lane == 31) warp_sums[thread / 32] = sum;
-    __syncthreads();
-    int offset = before;
-    for (int i = 0; i < thread / 32; ++i) offset += warp_sums[i];
-    if (b <= p.batch) {
-      p.tile_offsets[b] = offset + sum - own;
-      if (b == p.batch) p.tile_offsets[b + 1] = offset + sum;
-    }
-    __syncthreads();
-    if (thread == 1023) before = offset + sum;
-    __syncthreads();
-  }
-}
 
 // A warp a row. Splits that saw nothing are stepped over, so that merging with them changes no bit (contract
 // C9).

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "plan/splits.hpp"
+#include "program/emit.hpp"
 #include "program/facts.hpp"
 
 namespace bolide {
@@ -129,6 +130,11 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardC
   if (c.grid == 0) return w;
   if (c.packed) w.tile_offsets = take((s.batch + 2) * 4);
   if (c.counted) w.next_work = take(4);
+  // Splits have a launch behind the kernel already, and few query tiles that classes could spare work.
+  if (p.mask && c.num_splits == 1) {
+    w.range_bytes = program::range_offsets(program::emit(p.mask, {})).back();
+    w.ranges = take(static_cast<std::int64_t>(w.range_bytes));
+  }
   if (c.num_splits > 1) {
     const std::int64_t rows = (is_packed(p.queries) ? p.q.size(0) : s.batch * s.rows_q) * s.heads_q;
     w.partial_out = take(c.num_splits * rows * s.head_dim_v * 4);

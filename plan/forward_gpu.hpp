@@ -19,8 +19,10 @@ struct GpuFacts {
 struct ForwardWorkspace {
   std::size_t tile_offsets = 0;  ///< [batch + 2] int: query tiles before each packed sequence
   std::size_t next_work = 0;     ///< int: the work counter
-  std::size_t partial_out = 0;   ///< [split, batch, rows, heads, head_dim_v] float; packed: batch 1
-  std::size_t partial_lse = 0;   ///< [split, batch, heads, rows] float
+  std::size_t ranges = 0;        ///< least and greatest elements of captured tensors, block by block
+  std::size_t range_bytes = 0;
+  std::size_t partial_out = 0;  ///< [split, batch, rows, heads, head_dim_v] float; packed: batch 1
+  std::size_t partial_lse = 0;  ///< [split, batch, heads, rows] float
   std::size_t bytes = 0;
 };
 
@@ -50,7 +52,9 @@ struct ForwardChoice {
   bool counted = false;  ///< a counter deals out the work; fwd_prepare zeroes it first
   ForwardWorkspace workspace;
 
-  int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + counted; }
+  /// fwd_prepare runs first.
+  bool prepared() const { return counted || workspace.range_bytes > 0; }
+  int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + prepared(); }
   std::string splits_text() const;
 };
 /// Throws Error{refused} for what no kernel serves: element types, head dims and sizes beyond a kernel's

@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "device/program.cuh"
 #include "program/bounds.hpp"
 #include "program/graph.hpp"
+
+static_assert(bolide::program::kMostRangedTables == bolide::RangeTasks::kMost);
 
 namespace bolide::program {
 
@@ -51,7 +54,7 @@ class Emitter {
   }
 
   // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
-  std::string classes(int root) const {
+  std::string classes(int root) {
     const std::vector<bool> needed = reachable(root, true);
     std::string text =
         "    if (t.q_begin >= t.q_end || t.kv_begin >= t.kv_end) return bolide::TileClass::none;\n"
@@ -64,6 +67,7 @@ class Emitter {
 
   std::vector<std::int64_t> ints;
   std::vector<float> floats;
+  std::vector<RangedTable> ranges;
 
  private:
   // Ranges that hold for every problem, so that they decide widths without depending on small numbers'
@@ -97,13 +101,23 @@ class Emitter {
     places_.push_back(place);
   }
 
-  // For bounds, a table read by a moving index could be anything: its index is not needed.
+  // The axes of a table whose indices move within a tile, if there are one or two.
+  std::optional<RangedTable> ranged(const Graph::Value& v) const {
+    std::vector<int> moving;
+    for (std::size_t axis = 0; axis < v.args.size(); ++axis)
+      if (moves_[v.args[axis]]) moving.push_back(static_cast<int>(axis));
+    if (moving.empty() || moving.size() > 2) return {};
+    return RangedTable{v.table, moving.size() == 2 ? moving[0] : -1, moving.back()};
+  }
+
+  // For bounds, the indices of a table that could hold anything are not needed.
   std::vector<bool> reachable(int root, bool for_bounds = false) const {
     std::vector<bool> needed(graph_.values.size());
     needed[root] = true;
     for (int i = root; i >= 0; --i) {
-      if (!needed[i] || (for_bounds && moves_[i] && graph_.values[i].op == Op::gather)) continue;
-      for (int a : graph_.values[i].args) needed[a] = true;
+      const Graph::Value& v = graph_.values[i];
+      if (!needed[i] || (for_bounds && moves_[i] && v.op == Op::gather && !ranged(v))) continue;
+      for (int a : v.args) needed[a] = true;
     }
     return needed;
   }
@@ -174,21 +188,33 @@ class Emitter {
     return fmt::format("    const {} v{} = {};\n", type_name(i), i, text);
   }
 
-  // What a table may hold, by its type alone. Exactly what the widths were chosen with: a larger range could
-  // overflow 32 bits unseen.
-  static std::string table_range(DType t, const std::string& type) {
+  // What a gather may give: by the table's blocks, else by its type alone. Never more than the widths were
+  // chosen with: a larger range could overflow 32 bits unseen.
+  std::string table_range(const Graph::Value& v, const std::string& type) {
+    const DType t = graph_.tables[v.table].tensor.dtype;
     const IntRange r = range_of(t).integer;
     const bool bounded = is_integer(t) && t != DType::i64 && t != DType::i32;
-    return bounded ? fmt::format("{{{}, {}}}", r.lo, r.hi) : fmt::format("bolide::op::anything<{}>()", type);
+    const std::string any = bounded ? fmt::format("bolide::Range<{}>{{{}, {}}}", type, r.lo, r.hi)
+                                    : fmt::format("bolide::op::anything<{}>()", type);
+    const std::optional<RangedTable> table = ranged(v);
+    if (!table) return any;
+    const auto known = std::find(ranges.begin(), ranges.end(), *table);
+    const auto place = known - ranges.begin();
+    if (known == ranges.end()) ranges.push_back(*table);
+    std::string text =
+        fmt::format("bolide::table_range<{}, {}, {}, {}>({}, p.tensors[{}], p.ranges[{}]", stored_name(t),
+                    type, table->row_axis, table->column_axis, any, v.table, place);
+    for (int a : v.args) text += ", " + range(a, type_name(a));
+    return text + ")";
   }
 
-  std::string range_line(int i) const {
+  std::string range_line(int i) {
     const Graph::Value& v = graph_.values[i];
     const std::string type = type_name(i);
     std::string text;
     if (v.op == Op::q) text = "{t.q_begin, t.q_end - 1}";
     else if (v.op == Op::kv) text = "{t.kv_begin, t.kv_end - 1}";
-    else if (v.op == Op::gather) text = table_range(graph_.tables[v.table].tensor.dtype, type);
+    else if (v.op == Op::gather) text = table_range(v, type);
     else text = call(i, "bounds", "bolide::as", [&](int a, const std::string& t) { return range(a, t); });
     return fmt::format("    const bolide::Range<{}> r{} = {};\n", type, i, text);
   }
@@ -202,6 +228,7 @@ class Emitter {
 constexpr const char* kProgram = R"(#include "program.cuh"
 struct Program {{
   struct Params {{
+    const void* ranges[{}];
     long long ints[{}];
     float floats[{}];
     bolide::TensorArg tensors[{}];
@@ -241,8 +268,8 @@ Emitted emit(const Mask& mask, const Score& score) {
   if (mask) roots.push_back(mask.expr());
   if (score) roots.push_back(score.expr());
   const Graph graph{std::span<const Expr>(roots)};
-  const Emitter emitter(graph);
-  Emitted e{{}, 0, emitter.ints, emitter.floats, {}};
+  Emitter emitter(graph);
+  Emitted e{{}, 0, emitter.ints, emitter.floats, {}, {}};
   for (const Captured& c : graph.tables) {
     check_tensor(c);
     e.tensors.push_back(c.tensor);
@@ -251,32 +278,70 @@ Emitted emit(const Mask& mask, const Score& score) {
   const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
   const std::string classes =
       mask ? emitter.classes(graph.roots.front()) : "    return bolide::TileClass::all;\n";
+  e.ranges = emitter.ranges;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
-  e.text = fmt::format(kProgram, count(e.ints), count(e.floats), count(e.tensors), bool(mask), bool(score),
-                       bool(mask), mask_body, score_body, classes);
+  e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors),
+                       bool(mask), bool(score), bool(mask), mask_body, score_body, classes);
   e.hash = hash_of(e.text);
   return e;
 }
 
-std::vector<std::byte> pack_params(const Emitted& e) {
-  const std::size_t num_ints = std::max<std::size_t>(e.ints.size(), 1),
-                    num_floats = std::max<std::size_t>(e.floats.size(), 1);
-  const std::size_t floats_at = num_ints * sizeof(long long);
-  const std::size_t tensors_at = (floats_at + num_floats * sizeof(float) + 7) / 8 * 8;
-  std::vector<std::byte> bytes(tensors_at + std::max<std::size_t>(e.tensors.size(), 1) * sizeof(TensorArg));
-  std::copy_n(reinterpret_cast<const std::byte*>(e.ints.data()), e.ints.size() * sizeof(long long),
-              bytes.data());
-  std::copy_n(reinterpret_cast<const std::byte*>(e.floats.data()), e.floats.size() * sizeof(float),
-              bytes.data() + floats_at);
-  for (std::size_t i = 0; i < e.tensors.size(); ++i) {
-    const Tensor& t = e.tensors[i];
-    TensorArg arg{t.count() > 0 ? t.data : nullptr, {}, {}};
-    for (int axis = 0; axis < t.rank(); ++axis) {
-      arg.strides[axis] = t.strides[axis];
-      arg.sizes[axis] = static_cast<int>(t.shape[axis]);
-    }
-    std::memcpy(bytes.data() + tensors_at + i * sizeof(TensorArg), &arg, sizeof(arg));
+TensorArg tensor_arg(const Tensor& t) {
+  TensorArg arg{t.count() > 0 ? t.data : nullptr, {}, {}};
+  for (int axis = 0; axis < t.rank(); ++axis) {
+    arg.strides[axis] = t.strides[axis];
+    arg.sizes[axis] = static_cast<int>(t.shape[axis]);
   }
+  return arg;
+}
+
+namespace {
+std::int64_t matrices_of(const Tensor& t, const RangedTable& table) {
+  std::int64_t matrices = 1;
+  for (int axis = 0; axis < t.rank(); ++axis)
+    if (axis != table.row_axis && axis != table.column_axis) matrices *= t.shape[axis];
+  return matrices;
+}
+}  // namespace
+
+std::size_t range_bytes(const Tensor& t, const RangedTable& table) {
+  const RangeLayout layout = range_layout(tensor_arg(t), table.row_axis, table.column_axis);
+  const bool wide = t.dtype == DType::i64 || t.dtype == DType::u32;
+  const std::size_t entry = t.dtype == DType::boolean ? sizeof(Extremes<bool>)
+                            : wide                    ? sizeof(Extremes<long long>)
+                                                      : sizeof(Extremes<int>);
+  return static_cast<std::size_t>(matrices_of(t, table) * layout.entries()) * entry;
+}
+
+int range_units(const Tensor& t, const RangedTable& table) {
+  const RangeLayout layout = range_layout(tensor_arg(t), table.row_axis, table.column_axis);
+  return static_cast<int>(matrices_of(t, table) * layout.row_blocks() * layout.coarse());
+}
+
+std::vector<std::size_t> range_offsets(const Emitted& e) {
+  constexpr std::size_t kAlignment = 256, kMostBytes = std::size_t{1} << 31;
+  std::vector<std::size_t> offsets{0};
+  for (const RangedTable& table : e.ranges) {
+    std::size_t bytes = range_bytes(e.tensors[table.tensor], table);
+    if (offsets.size() > kMostRangedTables || bytes > kMostBytes) bytes = 0;
+    offsets.push_back(offsets.back() + (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  }
+  return offsets;
+}
+
+std::vector<std::byte> pack_params(const Emitted& e, std::span<const void* const> ranges) {
+  std::vector<std::byte> bytes;
+  const auto append = [&bytes](const void* data, std::size_t size, std::size_t at_least) {
+    const std::size_t at = (bytes.size() + 7) / 8 * 8;
+    bytes.resize(at + std::max(size, at_least));
+    if (size) std::memcpy(bytes.data() + at, data, size);
+  };
+  std::vector<TensorArg> tensors;
+  for (const Tensor& t : e.tensors) tensors.push_back(tensor_arg(t));
+  append(ranges.data(), ranges.size_bytes(), std::max<std::size_t>(e.ranges.size(), 1) * sizeof(void*));
+  append(e.ints.data(), e.ints.size() * sizeof(long long), sizeof(long long));
+  append(e.floats.data(), e.floats.size() * sizeof(float), sizeof(float));
+  append(tensors.data(), tensors.size() * sizeof(TensorArg), sizeof(TensorArg));
   return bytes;
 }
 

@@ -72,6 +72,69 @@ class Compiled {
   void* handle_ = nullptr;
 };
 
+// The extremes of a table, as fwd_prepare writes them.
+template <class Stored, class T>
+std::vector<std::byte> extremes(const TensorArg& t, const program::RangedTable& table, int rank,
+                                std::size_t bytes) {
+  std::vector<std::byte> room(bytes);
+  auto* entry = reinterpret_cast<Extremes<T>*>(room.data());
+  const RangeLayout layout = range_layout(t, table.row_axis, table.column_axis);
+  const i64 row_stride = table.row_axis < 0 ? 0 : t.strides[table.row_axis],
+            column_stride = t.strides[table.column_axis];
+  const i64 matrices = static_cast<i64>(bytes / sizeof(Extremes<T>)) / std::max<i64>(layout.entries(), 1);
+  for (i64 matrix = 0; matrix < matrices; ++matrix) {
+    i64 offset = 0, rest = matrix;
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      if (axis == table.row_axis || axis == table.column_axis) continue;
+      offset += rest % t.sizes[axis] * t.strides[axis];
+      rest /= t.sizes[axis];
+    }
+    for (int row = 0; row < layout.rows; row += RangeLayout::kRows)
+      for (const int size : {RangeLayout::kFine, RangeLayout::kCoarse})
+        for (int column = 0; column < layout.columns; column += size)
+          *entry++ = extremes_of<Stored, T>(
+              static_cast<const Stored*>(t.data) + offset + row * row_stride + column * column_stride,
+              row_stride, column_stride, std::min(RangeLayout::kRows, layout.rows - row),
+              std::min(size, layout.columns - column), 0, 1);
+  }
+  return room;
+}
+std::vector<std::byte> extremes(const Tensor& tensor, const program::RangedTable& table) {
+  const auto make = [&]<class Stored, class T>(Stored, T) {
+    return extremes<Stored, T>(program::tensor_arg(tensor), table, tensor.rank(),
+                               program::range_bytes(tensor, table));
+  };
+  switch (tensor.dtype) {
+    case DType::f64: return make(double(), float());
+    case DType::f32: return make(float(), float());
+    case DType::f16: return make(F16(), float());
+    case DType::bf16: return make(Bf16(), float());
+    case DType::i64: return make(i64(), i64());
+    case DType::i32: return make(int(), int());
+    case DType::i16: return make(short(), int());
+    case DType::i8: return make(static_cast<signed char>(0), int());
+    case DType::u32: return make(u32(), i64());
+    case DType::u8: return make(u8(), int());
+    case DType::boolean: return make(Bool8(), bool());
+    default: throw std::logic_error("no program captures this type");
+  }
+}
+
+// Params of a program, with ranges.
+struct Params {
+  std::vector<std::vector<std::byte>> ranges;
+  std::vector<std::byte> bytes;
+  explicit Params(const Emitted& e) {
+    std::vector<const void*> pointers;
+    for (const program::RangedTable& table : e.ranges) {
+      ranges.push_back(extremes(e.tensors[table.tensor], table));
+      pointers.push_back(ranges.back().data());
+    }
+    bytes = program::pack_params(e, pointers);
+  }
+  const std::byte* data() const { return bytes.data(); }
+};
+
 bool same_number(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
@@ -98,8 +161,8 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<std::uint64_t>(n)); };
   int decided = 0;
   for (std::size_t i = 0; i < emitted.size(); ++i) {
-    const std::vector<std::byte> params = program::pack_params(emitted[i]);
-    ASSERT_EQ(compiled.get<unsigned long (*)()>("size", i)(), params.size());
+    const Params params(emitted[i]);
+    ASSERT_EQ(compiled.get<unsigned long (*)()>("size", i)(), params.bytes.size());
     const auto mask = compiled.get<Compiled::MaskFunction>("mask", i);
     const auto score = compiled.get<Compiled::ScoreFunction>("score", i);
     const auto classify = compiled.get<Compiled::ClassFunction>("classify", i);
@@ -132,6 +195,47 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
     }
   }
   EXPECT_GT(decided, 500);
+}
+
+TEST(Emit, RangesOfCapturedTensorsDecideTiles) {
+  constexpr int kLength = 9000, kRows = 130;
+  std::vector<int> doc(2 * kLength);
+  std::vector<float> weight(kLength);
+  std::vector<std::uint8_t> flags(kRows * kLength);
+  for (int i = 0; i < kLength; ++i) {
+    doc[i] = i / 300, doc[kLength + i] = i / 500;
+    weight[i] = i < 4096 ? 1 : i == 5000 ? NAN : 3;
+    for (int row = 0; row < kRows; ++row) flags[row * kLength + i] = row / 64 == i / 64 % 3;
+  }
+  const std::vector<Mask> masks = {
+      Mask::parse("doc[b, q] == doc[b, kv] && kv <= q", {{"doc", Tensor(doc.data(), {2, kLength})}}),
+      Mask::parse("weight[kv] < 2.0", {{"weight", Tensor(weight.data(), {kLength})}}),
+      Mask::parse("flags[q, kv]", {{"flags", Tensor(flags.data(), DType::boolean, {kRows, kLength})}})};
+  std::vector<Emitted> emitted;
+  for (const Mask& mask : masks) emitted.push_back(program::emit(mask, {}));
+  const Compiled compiled(emitted);
+  const auto classify = [&](std::size_t i, const Params& params, Tile t) {
+    return compiled.get<Compiled::ClassFunction>("classify", i)(params.data(), t);
+  };
+  const auto tile = [](int b, int q, int kv, int keys) {
+    return Tile{b, 0, q, q + 64, kv, kv + keys, kLength, kLength};
+  };
+  const Params documents(emitted[0]), weights(emitted[1]), matrix(emitted[2]);
+  EXPECT_EQ(classify(0, documents, tile(0, 640, 640, 64)), TileClass::some);   // the diagonal
+  EXPECT_EQ(classify(0, documents, tile(0, 832, 640, 64)), TileClass::all);    // 600 to 900
+  EXPECT_EQ(classify(0, documents, tile(0, 960, 640, 64)), TileClass::none);   // 600 to 900, 900 to 1200
+  EXPECT_EQ(classify(0, documents, tile(1, 896, 640, 64)), TileClass::all);    // 500 to 1000
+  EXPECT_EQ(classify(0, documents, tile(0, 8192, 0, 4096)), TileClass::none);  // a span, by coarse blocks
+  EXPECT_EQ(classify(1, weights, tile(0, 0, 0, 4096)), TileClass::all);
+  EXPECT_EQ(classify(1, weights, tile(0, 0, 4096, 128)), TileClass::none);
+  EXPECT_EQ(classify(1, weights, tile(0, 0, 4992, 64)), TileClass::some);  // NaN
+  EXPECT_EQ(classify(2, matrix, tile(0, 64, 64, 64)), TileClass::all);
+  EXPECT_EQ(classify(2, matrix, tile(0, 64, 128, 64)), TileClass::none);
+  EXPECT_EQ(classify(2, matrix, tile(0, 32, 64, 64)), TileClass::some);
+  // Without ranges nothing is known.
+  const std::vector<std::byte> bare = program::pack_params(emitted[0]);
+  EXPECT_EQ(compiled.get<Compiled::ClassFunction>("classify", 0)(bare.data(), tile(0, 960, 640, 64)),
+            TileClass::some);
 }
 
 TEST(Emit, TextIsTheSameForAllNumbersAndContents) {
