@@ -105,15 +105,19 @@ __global__ void __launch_bounds__(kThreadsF32)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int row = 2 * warp + r;
-        float dot[4] = {};
-        for (int col = 0; col < p.head_dim; col += 4)
+        float dot = 0.f;  // of sums of 16: one sum over all columns would round too often
+        for (int first_col = 0; first_col < p.head_dim; first_col += 16) {
+          float part[4] = {};
+          for (int col = first_col; col < min(first_col + 16, p.head_dim); col += 4)
 #pragma unroll
-          for (int i = 0; i < 4; ++i)
-            if (col + i < p.head_dim)
-              dot[i] += queries[row * p.head_dim + col + i] * keys[lane * (p.head_dim + 1) + col + i];
+            for (int i = 0; i < 4; ++i)
+              if (col + i < p.head_dim)
+                part[i] += queries[row * p.head_dim + col + i] * keys[lane * (p.head_dim + 1) + col + i];
+          dot += (part[0] + part[1]) + (part[2] + part[3]);
+        }
         const Point at{w.batch, w.head,  w.q_position + w.q_begin + row, w.kv_position + first + lane,
                        w.len_q, w.len_kv};
-        float s = p.scale * ((dot[0] + dot[1]) + (dot[2] + dot[3]));
+        float s = p.scale * dot;
         if constexpr (Program::kHasScore) s = Program::score(program, s, at);
         bool visible = lane < live;
         if constexpr (Program::kHasMask) visible &= Program::mask(program, at);

@@ -16,9 +16,10 @@ struct OnlineSoftmax {
   float max[2] = {kNegInf, kNegInf};  // of the raw scores seen so far
   float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
   float sum[2] = {0.f, 0.f};          // this thread's share; the quad is added up in finish()
+  float before[2];  // of the tiles before: thousands of equal terms, added one by one, drift
 
-  // Takes row r's new scores into account. Older sums have been multiplied by factor; O must be, before it
-  // takes more. kWide: scores of any size. A score beyond 2^28 has a product with the scale that rounds by
+  // Takes row r's new scores into account. Older sums are multiplied by factor; O must be, before it takes
+  // more. kWide: scores of any size. A score beyond 2^28 has a product with the scale that rounds by
   // more than the exponential can bear, or overflows; but such scores are equal or worlds apart, and any
   // power of two, which rounds nothing, tells which (contract C14, C15). Otherwise is_beyond() must be asked
   // at the end, and the rows done again.
@@ -35,7 +36,7 @@ struct OnlineSoftmax {
       mult[r] = __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
     base[r] = top == kNegInf ? 0.f : top * mult[r];  // a row with nothing visible yet: avoid inf - inf
     factor = ptx::ex2(__fmaf_rn(max[r], mult[r], -base[r]));
-    sum[r] *= factor;
+    before[r] = sum[r] * factor, sum[r] = 0.f;
     max[r] = top;
   }
 
@@ -49,6 +50,7 @@ struct OnlineSoftmax {
         s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
         sum[r] += s.x[j];
       }
+    if (kEnd == kCols) sum[r] += before[r];
   }
 
   // Row r's scores were too large for steps that were not wide.

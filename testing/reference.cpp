@@ -130,7 +130,6 @@ struct Head {
       p[i][j] = -kInf;
       if (!seen[i * p.columns + j]) continue;
       double s = scale * inner_product(q[i], k[j], k.columns);
-      reach = std::max(reach, std::abs(scale) * absolute_product(q[i], k[j], k.columns));
       slope[i][j] = 1;
       if (program) {
         const program::Row row{.b = b,
@@ -139,11 +138,12 @@ struct Head {
                                .len_q = seq.len_q(),
                                .len_kv = seq.len_kv()};
         const std::int64_t kv = seq.key_start + j;
-        if (problem.dq)
-          slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
+        slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
         s = program::eval_score_point(program.expr(), row, kv, s);
       }
       p[i][j] = s;
+      const double steepness = std::isfinite(slope[i][j]) ? std::max(1.0, std::abs(slope[i][j])) : 1;
+      reach = std::max(reach, steepness * std::abs(scale) * absolute_product(q[i], k[j], k.columns));
     }
     result.lse_reach.number(places[static_cast<std::size_t>(i)], h) = reach;
   }

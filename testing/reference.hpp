@@ -50,7 +50,9 @@ struct Values {
 struct Reference {
   Values out, lse, dq, dk, dv;
   Values out_reach;  ///< sum_j p_j |v_j| of each element: what out would be if nothing cancelled
-  Values lse_reach;  ///< |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets)
+  /// |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets), each key's times the score program's
+  /// slope where that is above 1: what a program does to a score, it does to the score's error.
+  Values lse_reach;
   Values dq_slack, dk_slack, dv_slack;
   /// Rows that were not looked at, by their place in out (elements over head_dim_v) and in lse; none if
   /// empty.
