@@ -22,8 +22,8 @@ jit::KernelSpec combine_spec(device::Element out);
 
 /// Merges results of any types and strides: Context::merge.
 jit::KernelSpec merge_spec();
-/// All kernels of a plan, in this order: the attention kernel, fwd_prepare where something must be known first, fwd_combine
-/// where keys are split.
+/// All kernels of a plan, in this order: the attention kernel, fwd_prepare where something must be known
+/// first, fwd_combine where keys are split.
 std::vector<jit::KernelSpec> specs_of(const ForwardChoice& choice, const program::Emitted& program,
                                       DType out);
 
