@@ -36,9 +36,10 @@ class Emitter {
     infer_ranges();
     for (std::size_t i = 0; i < graph.values.size(); ++i) {
       const Graph::Value& v = graph.values[i];
-      bool moves = v.op == Op::q || v.op == Op::kv || v.op == Op::score;
-      for (int a : v.args) moves = moves || moves_[a];
-      moves_.push_back(moves);
+      bool by_q = v.op == Op::q, by_kv = v.op == Op::kv, by_score = v.op == Op::score;
+      for (int a : v.args) by_q |= by_q_[a], by_kv |= by_kv_[a], by_score |= moves_[a];
+      by_q_.push_back(by_q), by_kv_.push_back(by_kv);
+      moves_.push_back(by_q || by_kv || by_score);
       number(v);
     }
   }
@@ -49,6 +50,56 @@ class Emitter {
     std::string text;
     for (std::size_t i = 0; i < graph_.values.size(); ++i) {
       if (needed[i]) text += point_line(static_cast<int>(i));
+    }
+    return text + fmt::format("    return v{};\n", root);
+  }
+
+  // What of `root` a row of queries or a column of keys decides alone: values that the lines which mix the
+  // two start from. Read once a row or column, they need not be computed, or gathered, for every pair.
+  struct Side {
+    std::string fields, body;  // of a struct, and of the function that fills it in
+    std::vector<int> values;
+  };
+  Side side(int root, bool of_rows) const {
+    const std::vector<bool>&own = of_rows ? by_q_ : by_kv_, &other = of_rows ? by_kv_ : by_q_;
+    const std::vector<bool> needed = reachable(root);
+    std::vector<bool> wanted(graph_.values.size());
+    const auto is_side = [&](int i) { return own[i] && !other[i] && !is_leaf(graph_.values[i].op); };
+    for (int i = root; i >= 0; --i)
+      if (needed[i] && !is_side(i))
+        for (int a : graph_.values[i].args) wanted[a] = wanted[a] || is_side(a);
+    Side s;
+    std::vector<bool> lines(graph_.values.size());
+    std::string list;
+    for (int i = 0; i <= root; ++i) {
+      if (!wanted[i]) continue;
+      s.values.push_back(i);
+      s.fields += fmt::format(" {} v{};", type_name(i), i);
+      list += fmt::format("{}v{}", list.empty() ? "" : ", ", i);
+      const std::vector<bool> under = reachable(i);
+      for (int j = 0; j <= i; ++j) lines[j] = lines[j] || under[j];
+    }
+    for (int i = 0; i <= root; ++i)
+      if (lines[i]) s.body += point_line(i);
+    s.body += fmt::format("    return {{{}}};\n", list);
+    return s;
+  }
+  // The lines that compute `root` from what its row and its column know.
+  std::string mixed(int root, const Side& row, const Side& column) const {
+    std::vector<bool> needed(graph_.values.size()), given(graph_.values.size());
+    std::vector<std::string> lines(graph_.values.size());
+    for (const auto& [side, name] : {std::pair{&row, "row"}, {&column, "column"}})
+      for (int i : side->values)
+        given[i] = true, lines[i] = fmt::format("    const {} v{} = {}.v{};\n", type_name(i), i, name, i);
+    needed[root] = true;
+    std::string text;
+    for (int i = root; i >= 0; --i) {
+      if (!needed[i]) continue;
+      if (!given[i]) {
+        lines[i] = point_line(i);
+        for (int a : graph_.values[i].args) needed[a] = true;
+      }
+      text = lines[i] + text;
     }
     return text + fmt::format("    return v{};\n", root);
   }
@@ -221,6 +272,7 @@ class Emitter {
 
   const Graph& graph_;
   std::vector<AnyRange> ranges_;
+  std::vector<bool> by_q_, by_kv_;
   std::vector<bool> moves_;  // changes within a tile
   std::vector<int> places_;  // of constants, in Params
 };
@@ -234,9 +286,20 @@ struct Program {{
     bolide::TensorArg tensors[{}];
   }};
   static constexpr bool kHasMask = {}, kHasScore = {}, kClassifies = {};
-  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p,
+  struct Row {{{} }};
+  struct Column {{{} }};
+  BOLIDE_DEVICE static Row row([[maybe_unused]] const Params& p, [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
+  BOLIDE_DEVICE static Column column([[maybe_unused]] const Params& p,
+                                     [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
+  BOLIDE_DEVICE static bool mask([[maybe_unused]] const Params& p, [[maybe_unused]] const Row& row,
+                                 [[maybe_unused]] const Column& column,
                                  [[maybe_unused]] const bolide::Point& at) {{
 {}  }}
+  BOLIDE_DEVICE static bool mask(const Params& p, const bolide::Point& at) {{
+    return mask(p, row(p, at), column(p, at), at);
+  }}
   BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
                                    [[maybe_unused]] const bolide::Point& at) {{
 {}  }}
@@ -274,14 +337,21 @@ Emitted emit(const Mask& mask, const Score& score) {
     check_tensor(c);
     e.tensors.push_back(c.tensor);
   }
-  const std::string mask_body = mask ? emitter.point(graph.roots.front()) : "    return true;\n";
+  Emitter::Side row{{}, "    return {};\n", {}}, column = row;
+  std::string mask_body = "    return true;\n";
+  if (mask) {
+    const int root = graph.roots.front();
+    row = emitter.side(root, true), column = emitter.side(root, false);
+    mask_body = emitter.mixed(root, row, column);
+  }
   const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
   const std::string classes =
       mask ? emitter.classes(graph.roots.front()) : "    return bolide::TileClass::all;\n";
   e.ranges = emitter.ranges;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
   e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors),
-                       bool(mask), bool(score), bool(mask), mask_body, score_body, classes);
+                       bool(mask), bool(score), bool(mask), row.fields, column.fields, row.body, column.body,
+                       mask_body, score_body, classes);
   e.hash = hash_of(e.text);
   return e;
 }
