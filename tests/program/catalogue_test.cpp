@@ -86,6 +86,7 @@ TEST(Catalogue, MasksAreWhatTheirLambdasGiveForPlainIntegers) {
       }
     }
   }
+  RecordProperty("pairs", static_cast<int>(pairs));
   EXPECT_GT(pairs, 3000000);
   EXPECT_GT(visible, pairs / 5);
 }
