@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace bolide::cuda {
 namespace {
@@ -227,22 +228,23 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
                      ? plan.maps[i]
                      : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
-  ProgramData program =
-      same_program(plan, p) ? plan.program : program_data(program::emit(p.mask, kernel_score(p, plan.sizes)));
+  std::optional<ProgramData> own;  // a copy only where the plan's does not serve as it is
+  if (!same_program(plan, p)) own = program_data(program::emit(p.mask, kernel_score(p, plan.sizes)));
   if (c.workspace.range_bytes) {
-    if (program.offsets.back() > c.workspace.range_bytes)
+    if (!own) own = plan.program;
+    if (own->offsets.back() > c.workspace.range_bytes)
       throw Error(
           Code::invalid_problem,
           fmt::format("the ranges of this mask's captured tensors take {} bytes, the plan has room for "
                       "{}: plan again when captured tensors grow",
-                      program.offsets.back(), c.workspace.range_bytes));
-    place_ranges(program, static_cast<std::byte*>(workspace) + c.workspace.ranges);
-  } else {
-    program.ranges.count = 0;
+                      own->offsets.back(), c.workspace.range_bytes));
+    place_ranges(*own, static_cast<std::byte*>(workspace) + c.workspace.ranges);
   }
+  const ProgramData& program = own ? *own : plan.program;
 
-  if (c.prepared()) launch_prepare(plan, f, program.ranges, stream);
-  void* arguments[] = {&f, program.params.data(), nullptr};
+  constexpr RangeTasks kNone{};
+  if (c.prepared()) launch_prepare(plan, f, c.workspace.range_bytes ? program.ranges : kNone, stream);
+  void* arguments[] = {&f, const_cast<std::byte*>(program.params.data()), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),

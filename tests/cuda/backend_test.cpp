@@ -121,6 +121,30 @@ TEST_F(BackendTest, MaskedDenseWorkZeroesItsCounterFirst) {
   EXPECT_EQ(f.num_work, 2 * 8 * 32);
 }
 
+TEST_F(BackendTest, RangesOfCapturedTensorsAreFoundByTheFirstLaunch) {
+  const auto documents = [](std::uintptr_t address, std::int64_t length) {
+    return Mask::parse("doc[b, q] == doc[b, kv]", {{"doc", at(address, DType::i32, {2, length})}});
+  };
+  ForwardProblem p = dense(2, 4096, 8, 128);
+  p.mask = documents(7 * kPlace, 4096);
+  const auto planned = plan(p);
+  const auto& choice = static_cast<const ForwardPlan&>(*planned).choice;
+  // Two rows of 64 fine blocks and a coarse one, two 32-bit ends each.
+  EXPECT_EQ(choice.workspace.range_bytes, (2 * 65 * 8 + 255) / 256 * 256u);
+  run(*planned, p);
+  EXPECT_EQ(calls_["cuLaunchKernelEx"], 2);
+  p.mask = documents(8 * kPlace, 4096);
+  run(*planned, p);
+  p.mask = documents(8 * kPlace, 8192);
+  EXPECT_THROW(run(*planned, p), Error) << "there is no room for the ranges of a larger tensor";
+
+  const ProgramData data = program_data(program::emit(documents(8 * kPlace, 8192), {}));
+  ASSERT_EQ(data.ranges.count, 1);
+  EXPECT_EQ(data.ranges.tasks[0].units, 4) << "two rows of two coarse blocks";
+  EXPECT_EQ(data.ranges.tasks[0].stored, Stored::i32);
+  EXPECT_EQ(data.ranges.tasks[0].column_axis, 1);
+}
+
 TEST_F(BackendTest, NumbersOfAProgramMayChangeUnderAPlan) {
   ForwardProblem p = dense(2, 4096, 8, 128);
   p.mask = Mask::parse("kv <= q && q - kv < 1024");
