@@ -212,14 +212,17 @@ class Checker {
 };
 
 // Kernels are compiled for each program: all that the cases need, before the first is checked.
-void prepare(const CheckOptions& o, std::size_t cases, const std::vector<jit::KernelSpec>& kernels) {
+void prepare(const CheckOptions& o, std::size_t cases, const std::vector<jit::KernelSpec>& kernels,
+             const std::vector<jit::KernelSpec>& small = {}) {
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   std::atomic<double> ready = 0;
   int failed = 0;
   {
     const Progress progress("compile", [&] { return ready.load(); });
-    failed = testing::prepare_kernels(kernels, [&](double share) { ready = share; });
+    std::vector<jit::KernelSpec> all = kernels;
+    all.insert(all.end(), small.begin(), small.end());
+    failed = testing::prepare_kernels(all, [&](double share) { ready = share; });
   }
   if (o.json) return;
   fmt::print("{} cases share {} kernels, ready in {:.1f} s{}\n", cases, kernels.size(),
@@ -252,7 +255,7 @@ int check_drawn_on_gpu(const CheckOptions& o, Checker& checker) {
       testing::multiprocessors(checker.device()), o.seed.value_or(kDefaultSeed),
       o.count.value_or(kDefaultCount), testing::Filter::parse(o.filter), o.kernels.value_or(kDefaultKernels));
   checker.add_redrawn(draws.refused);
-  prepare(o, draws.cases.size(), draws.kernels);
+  prepare(o, draws.cases.size(), draws.kernels, draws.small);
   checker.check_all_on_gpu(draws.cases);
   return checker.finish();
 }

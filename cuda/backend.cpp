@@ -48,8 +48,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
   else if (c.counted) launches += ", the first zeroes the work counter";
   else if (c.prepared()) launches += ", the first finds ranges of captured tensors";
   if (c.num_splits > 1) launches += ", the last merges the splits";
-  return {{"kernel", fmt::format("{}, compiled when planned ({}, {})", code.name, code.architecture,
-                                 code.toolchain.text())},
+  return {{"kernel", fmt::format("{} ({}, {})", code.name, code.architecture, code.toolchain.text())},
           {"tile", fmt::format("{} queries x {} keys{}", c.tile_q, c.tile_kv,
                                c.plain ? ""
                                        : fmt::format(", head_dim {} and {}; {} stages of K, {} of V",

@@ -205,12 +205,13 @@ void place_ranges(ProgramData& data, std::byte* at) {
 }
 
 void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTasks& ranges,
-                    StreamHandle stream) {
-  const device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
-                                      f.next_work};
+                    StreamHandle stream, const DeviceContext::Current& current) {
+  device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
+                                f.next_work};
   unsigned blocks = 1;
   for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
-  (*plan.prepare)({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}}, stream, prepare, ranges);
+  void* arguments[] = {&prepare, const_cast<RangeTasks*>(&ranges), nullptr};
+  plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}}, stream, arguments, current);
 }
 
 }  // namespace
@@ -242,22 +243,25 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   }
   const ProgramData& program = own ? *own : plan.program;
 
+  const DeviceContext::Current current(context);
   constexpr RangeTasks kNone{};
-  if (c.prepared()) launch_prepare(plan, f, c.workspace.range_bytes ? program.ranges : kNone, stream);
+  if (c.prepared())
+    launch_prepare(plan, f, c.workspace.range_bytes ? program.ranges : kNone, stream, current);
   void* arguments[] = {&f, const_cast<std::byte*>(program.params.data()), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
                      .overlaps_previous = c.prepared()},
-                    stream, arguments);
+                    stream, arguments, current);
   if (c.num_splits > 1) {
-    const device::CombineParams combine = combine_params(p, plan.sizes, c, f);
+    device::CombineParams combine = combine_params(p, plan.sizes, c, f);
     constexpr std::int64_t kRowsPerBlock = 4;
     const std::int64_t rows = std::int64_t{combine.batch} * combine.rows * combine.heads;
-    (*plan.combine)({.grid = {static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock), 1, 1},
-                     .block = {128, 1, 1},
-                     .overlaps_previous = true},
-                    stream, combine);
+    void* parts[] = {&combine, nullptr};
+    plan.combine->launch({.grid = {static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock), 1, 1},
+                          .block = {128, 1, 1},
+                          .overlaps_previous = true},
+                         stream, parts, current);
   }
 }
 

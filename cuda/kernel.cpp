@@ -6,6 +6,11 @@
 #include <bolide/error.hpp>
 
 namespace bolide::cuda {
+namespace {
+
+bool is_empty(const Launch& shape) { return shape.grid[0] == 0 || shape.grid[1] == 0 || shape.grid[2] == 0; }
+
+}  // namespace
 
 Kernel::Kernel(std::shared_ptr<const DeviceContext> context, const jit::CompiledKernel& code,
                int max_dynamic_shared_bytes)
@@ -56,7 +61,12 @@ int Kernel::blocks_per_multiprocessor(int threads, int dynamic_shared_bytes) con
 }
 
 void Kernel::launch(const Launch& shape, StreamHandle stream, void** parameters) const {
-  if (shape.grid[0] == 0 || shape.grid[1] == 0 || shape.grid[2] == 0) return;
+  if (!is_empty(shape)) launch(shape, stream, parameters, DeviceContext::Current(*context_));
+}
+
+void Kernel::launch(const Launch& shape, StreamHandle stream, void** parameters,
+                    const DeviceContext::Current&) const {
+  if (is_empty(shape)) return;
   LaunchAttribute attributes[2];
   LaunchConfig config;
   for (int i = 0; i < 3; ++i) config.grid[i] = shape.grid[i], config.block[i] = shape.block[i];
@@ -72,7 +82,6 @@ void Kernel::launch(const Launch& shape, StreamHandle stream, void** parameters)
     a.id = LaunchAttributeId::cluster;
     a.cluster[0] = shape.cluster, a.cluster[1] = a.cluster[2] = 1;
   }
-  const DeviceContext::Current current(*context_);
   const Driver& driver = context_->driver();
   const Result result = driver.attempt(driver.entries().launch, &config, function_, parameters, nullptr);
   if (result != kSuccess)

@@ -41,6 +41,9 @@ class Kernel {
   /// Puts the kernel on a stream; never waits, never allocates. Every parameter is copied from where its
   /// pointer points. A grid with a dimension of 0 has no work: nothing is launched.
   void launch(const Launch& shape, StreamHandle stream, void** parameters) const;
+  /// The same under a Current of the kernel's context that the caller holds: once for several launches.
+  void launch(const Launch& shape, StreamHandle stream, void** parameters,
+              const DeviceContext::Current&) const;
   template <class... Parameters>
   void operator()(const Launch& shape, StreamHandle stream, const Parameters&... parameters) const {
     void* pointers[sizeof...(Parameters) + 1] = {const_cast<void*>(static_cast<const void*>(&parameters))...,

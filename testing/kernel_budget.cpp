@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <climits>
+#include <iterator>
 #include <optional>
 #include <unordered_set>
 
@@ -19,18 +20,18 @@
 namespace bolide::testing {
 namespace {
 
-// The attention kernel of a case; nothing if none serves it.
-std::optional<jit::KernelSpec> kernel_of(const Case& c, int multiprocessors) {
+// The kernels of a case, the attention kernel first; nothing if none serves it.
+std::vector<jit::KernelSpec> specs_of(const Case& c, int multiprocessors) {
   try {
-    if (c.backward()) return std::nullopt;
+    if (c.backward()) return {};
     NoMemory memory(Device::cpu());
     const Setup setup(c, Fill::untouched, memory);
     const ForwardProblem& p = setup.placed().forward;
     const Sizes sizes = validate(p);
     const ForwardChoice choice = choose_forward(p, sizes, {.multiprocessors = multiprocessors});
-    return cuda::main_spec(choice, program::emit(p.mask, kernel_score(p, sizes)));
+    return cuda::specs_of(choice, program::emit(p.mask, kernel_score(p, sizes)), p.out.dtype);
   } catch (const Error&) {
-    return std::nullopt;
+    return {};
   }
 }
 
@@ -38,27 +39,31 @@ class Sharer {
  public:
   Sharer(int multiprocessors, int most) : multiprocessors_(multiprocessors), most_(most) {}
   const std::vector<jit::KernelSpec>& specs() const { return specs_; }
+  const std::vector<jit::KernelSpec>& small() const { return small_; }
 
   enum class Answer : std::uint8_t { admitted, no_room, refused };
   // Admits a case whose kernels are known, or for which there is room and `may_add`.
   Answer admit(const Case& c, bool may_add) {
-    std::vector<jit::KernelSpec> fresh;
+    std::vector<jit::KernelSpec> fresh, beside;
     for (const Case& part : {c, count_case(c)}) {
-      std::optional<jit::KernelSpec> spec = kernel_of(part, multiprocessors_);
-      if (!spec) return Answer::refused;
-      if (!keys_.count(spec->key())) fresh.push_back(std::move(*spec));
+      std::vector<jit::KernelSpec> specs = specs_of(part, multiprocessors_);
+      if (specs.empty()) return Answer::refused;
+      if (!keys_.count(specs[0].key())) fresh.push_back(std::move(specs[0]));
+      std::move(specs.begin() + 1, specs.end(), std::back_inserter(beside));
     }
     if (!fresh.empty() && (!may_add || specs_.size() + fresh.size() > static_cast<std::size_t>(most_)))
       return Answer::no_room;
     for (jit::KernelSpec& spec : fresh)
       if (keys_.insert(spec.key()).second) specs_.push_back(std::move(spec));
+    for (jit::KernelSpec& spec : beside)
+      if (keys_.insert(spec.key()).second) small_.push_back(std::move(spec));
     return Answer::admitted;
   }
 
  private:
   const int multiprocessors_, most_;
   std::unordered_set<std::string> keys_;
-  std::vector<jit::KernelSpec> specs_;
+  std::vector<jit::KernelSpec> specs_, small_;
 };
 
 // The layouts, lengths and data of one case with what decides the kernel of another.
@@ -134,36 +139,34 @@ SharedDraws share_kernels(int multiprocessors, std::uint64_t seed, std::uint64_t
   }
   if (draws.cases.empty() && count > 0)
     throw Error(Code::refused, "no draw of this filter is served by a GPU; check it with --device cpu");
-  draws.kernels = sharer.specs();
+  draws.kernels = sharer.specs(), draws.small = sharer.small();
   return draws;
 }
 
 std::vector<jit::KernelSpec> kernels_of(std::span<const Case> cases, int multiprocessors) {
   Sharer sharer(multiprocessors, INT_MAX);
   for (const Case& c : cases) (void)sharer.admit(c, true);
-  return sharer.specs();
+  std::vector<jit::KernelSpec> all = sharer.specs();
+  all.insert(all.end(), sharer.small().begin(), sharer.small().end());
+  return all;
 }
 
 std::vector<std::string> kernel_keys(const Case& c, int multiprocessors) {
   std::vector<std::string> keys;
   for (const Case& part : {c, count_case(c)})
-    if (const std::optional<jit::KernelSpec> spec = kernel_of(part, multiprocessors))
-      keys.push_back(spec->key());
+    if (const std::vector<jit::KernelSpec> specs = specs_of(part, multiprocessors); !specs.empty())
+      keys.push_back(specs[0].key());
   return keys;
 }
 
 int prepare_kernels(const std::vector<jit::KernelSpec>& kernels,
                     const std::function<void(double share)>& done) {
-  std::vector<jit::KernelSpec> all = kernels;
-  all.push_back(cuda::prepare_spec());
-  for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
-    all.push_back(cuda::combine_spec(out));
   int failed = 0;
   std::size_t ready = 0;
   cuda::kernel_store(*cuda::Driver::open())
-      ->prepare(all, 0, [&](std::size_t, const jit::KernelStore::Outcome& outcome) {
+      ->prepare(kernels, 0, [&](std::size_t, const jit::KernelStore::Outcome& outcome) {
         failed += !outcome.kernel, ++ready;
-        if (done) done(static_cast<double>(ready) / static_cast<double>(all.size()));
+        if (done) done(static_cast<double>(ready) / static_cast<double>(kernels.size()));
       });
   return failed;
 }

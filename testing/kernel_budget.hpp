@@ -16,6 +16,7 @@ namespace bolide::testing {
 struct SharedDraws {
   std::vector<Case> cases;
   std::vector<jit::KernelSpec> kernels;  ///< distinct attention kernels that the cases need
+  std::vector<jit::KernelSpec> small;    ///< those that count tiles and merge splits beside them
   std::uint64_t refused = 0;             ///< draws that no kernel serves: others took their place
 };
 
@@ -26,13 +27,13 @@ struct SharedDraws {
 SharedDraws share_kernels(int multiprocessors, std::uint64_t seed, std::uint64_t count, const Filter& filter,
                           int kernels);
 
-/// The distinct attention kernels that checks of these cases need; refused ones need none.
+/// The distinct kernels that checks of these cases need, small ones last; refused cases need none.
 std::vector<jit::KernelSpec> kernels_of(std::span<const Case> cases, int multiprocessors);
 
 /// The keys of the attention kernels that a check of the case needs; none if it is refused.
 std::vector<std::string> kernel_keys(const Case&, int multiprocessors);
 
-/// Compiles these kernels and the small ones beside them on all cores, or finds them in the cache, for all
+/// Compiles these kernels on all cores, or finds them in the cache, for all
 /// contexts of CUDA devices of this process that are alive. Returns how many did not compile: their cases say
 /// why when they are checked. `done` is told the share that is ready.
 int prepare_kernels(const std::vector<jit::KernelSpec>& kernels,
