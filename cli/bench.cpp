@@ -12,6 +12,7 @@
 #include "cli/problem_options.hpp"
 #include "testing/bench.hpp"
 #include "testing/device_memory.hpp"
+#include "testing/suites.hpp"
 
 namespace bolide::cli {
 namespace {
@@ -25,11 +26,12 @@ the same run.
 
 Examples:
   bolide bench "fwd bf16 b=2 hq=16 hkv=16 sq=4096 skv=4096 d=128 mask=\"kv<=q\"" --device cuda:0
+  bolide bench --suite forward --device cuda:0 --json
   bolide bench "fwd f32 b=1 hq=4 hkv=4 sq=256 skv=256 d=64"
   bolide bench "fwd f16 b=8 hq=8 hkv=8 sq=2048 skv=2048 d=64" --device cuda:0 --peak-tflops 800 --json)help";
 
 struct BenchCommand {
-  std::vector<std::string> cases;
+  std::vector<std::string> cases, suites;
   std::string device = "cpu";
   int samples = 30;
   std::optional<double> peak_tflops;
@@ -85,7 +87,11 @@ int bench(const BenchCommand& o) {
     throw Error(Code::invalid_argument, fmt::format("--samples {} must be at least 1", o.samples));
   if (o.peak_tflops && !(*o.peak_tflops > 0))
     throw Error(Code::invalid_argument, "--peak-tflops must be more than 0");
+  if (o.cases.empty() == o.suites.empty())
+    throw Error(Code::invalid_argument, "say what to time: cases, or --suite");
   std::vector<testing::Case> cases;
+  for (const std::string& name : o.suites)
+    for (testing::Case& c : testing::suite_cases(name)) cases.push_back(std::move(c));
   for (const std::string& line : o.cases) cases.push_back(testing::Case::parse(line));
   const Context context(parse_device(o.device));
   const std::unique_ptr<testing::Memory> memory = testing::memory_for(context.device());
@@ -103,9 +109,11 @@ int bench(const BenchCommand& o) {
 void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Times cases: median and spread, TFLOP/s, TB/s");
   const auto o = std::make_shared<BenchCommand>();
-  command->add_option("cases", o->cases, "Problems, one quoted line each (docs/cases.md)")
-      ->type_name("CASE")
-      ->required();
+  command->add_option("cases", o->cases, "Problems, one quoted line each (docs/cases.md)")->type_name("CASE");
+  std::string what = "A list of problems instead of cases, may be given many times:";
+  for (const testing::Suite& suite : testing::suites())
+    what += fmt::format("\n{}: {}", suite.name, suite.what);
+  command->add_option("--suite", o->suites, what)->type_name("NAME");
   command->add_option("--device", o->device, "Where to run: cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str();

@@ -29,13 +29,15 @@ constexpr Form kForms[] = {
     {"uniform", Generator::uniform, 2, DType::f32},
     {"randbool", Generator::randbool, 1, DType::boolean},
     {"arange", Generator::arange, 0, DType::i32},
+    {"steps", Generator::steps, 1, DType::i32},
     {"slopes", Generator::slopes, 0, DType::f32},
     {"file", Generator::file, 0, DType::f32},
 };
 constexpr const char* kAllowed =
     "a number, runs(shape), randint(low,high,shape) with high excluded, randn(shape), "
     "uniform(low,high,shape), "
-    "randbool(probability,shape), arange(shape), slopes(shape), file(path.npy), each with :type after it if "
+    "randbool(probability,shape), arange(shape), steps(length,shape), slopes(shape), file(path.npy), each "
+    "with :type after it if "
     "wanted; a shape is "
     "sizes separated by commas, each a number or one of b h hkv sq skv d n, plus, minus or times a number";
 
@@ -114,6 +116,7 @@ Generator parse_generator(std::string_view name, std::string_view text) {
   if (static_cast<int>(arguments.size()) < form->numbers + (g.kind == Generator::slopes ? 1 : 0))
     wrong(name, text);
   if (form->numbers >= 1 && !parse_number(arguments[0], g.low)) wrong(name, text);
+  if (g.kind == Generator::steps && !(g.low >= 1)) wrong(name, text);
   if (form->numbers == 2 && (!parse_number(arguments[1], g.high) || g.high <= g.low)) wrong(name, text);
   g.shape.assign(arguments.begin() + form->numbers, arguments.end());
   for (const std::string& s : g.shape)
@@ -147,6 +150,7 @@ void Generator::fill(const Tensor& t, std::uint64_t seed) const {
       case randn: x = normal(bits); break;
       case randbool: x = unit(bits) < low; break;
       case arange: x = static_cast<double>(column); break;
+      case steps: x = std::floor(static_cast<double>(column) / low); break;
       case slopes: x = std::exp2(-8.0 * static_cast<double>(column + 1) / static_cast<double>(last)); break;
       default: break;
     }

@@ -23,6 +23,7 @@ struct Generator {
     uniform,
     randbool,
     arange,
+    steps,
     slopes,
     file
   } kind = integer;

@@ -150,7 +150,7 @@ TEST(Case, EveryKeyIsInTheDocumentation) {
   for (const Key& key : keys())
     EXPECT_NE(text.str().find("\n| `" + key.name + "` |"), std::string::npos) << key.name;
   for (const char* generator :
-       {"runs(", "randint(", "randn(", "uniform(", "randbool(", "arange(", "slopes(", "file("})
+       {"runs(", "randint(", "randn(", "uniform(", "randbool(", "arange(", "steps(", "slopes(", "file("})
     EXPECT_NE(text.str().find(std::string("\n| `") + generator), std::string::npos) << generator;
   for (const char* value : {"`shuffled`, `ordered`, `shared`", "`bshd`, `bhsd`, `mixed`",
                             "`none`, `gaps`, `odd`, `expand`, `reverse`",
@@ -172,6 +172,9 @@ TEST(Captured, ShapesAndContents) {
       EXPECT_TRUE(doc[i] == doc[i - 1] || doc[i] == doc[i - 1] + 1);
   }
   EXPECT_GT(doc[49], 0);
+  std::vector<std::int32_t> step(10);
+  parse_generator("t", "steps(4,n)").fill(Tensor(step.data(), {10}), 5);
+  EXPECT_EQ(step, (std::vector<std::int32_t>{0, 0, 0, 0, 1, 1, 1, 1, 2, 2}));
   std::vector<std::int8_t> x(1000);
   ints.fill(Tensor(x.data(), {1000}), 5);
   EXPECT_EQ(*std::min_element(x.begin(), x.end()), -3);
