@@ -159,21 +159,20 @@ void TileWorker<T, P>::add_counts(TileCounts& all) const {
 
 template <class T, class P>
 void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, TileClass c, bool slopes) {
-  // In float, pieces of a dot product are summed apart: a large term spoils few of the others' roundings.
-  const int head_dim = static_cast<int>(t.sizes.head_dim), piece = std::is_same_v<T, float> ? 8 : head_dim;
-  for (int from = 0; from < head_dim; from += piece)
-    multiply(Product<float, T>{.a = m.k + from,
-                               .a_row = m.pitch_k,
-                               .a_column = 1,
-                               .b = m.q_columns + from * m.pitch,
-                               .b_row = m.pitch,
-                               .c = m.s,
-                               .c_row = m.pitch,
-                               .m = keys,
-                               .n = static_cast<int>(m.pitch),
-                               .k = std::min(piece, head_dim - from),
-                               .add = from > 0,
-                               .factor = static_cast<T>(t.sizes.scale)});
+  // In float, short pieces: a large term spoils few of the others' roundings.
+  multiply(Product<float, T>{.a = m.k,
+                             .a_row = m.pitch_k,
+                             .a_column = 1,
+                             .b = m.q_columns,
+                             .b_row = m.pitch,
+                             .c = m.s,
+                             .c_row = m.pitch,
+                             .m = keys,
+                             .n = static_cast<int>(m.pitch),
+                             .k = static_cast<int>(t.sizes.head_dim),
+                             .piece = std::is_same_v<T, float> ? 8 : 256,
+                             .add = false,
+                             .factor = static_cast<T>(t.sizes.scale)});
   if (t.score) apply_score(block, first, keys, slopes);
   if (c == TileClass::some) hide(block, keys);
 }
