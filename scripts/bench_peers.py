@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Times the forward suite beside PyTorch's attention: bolide, cuDNN, FlashAttention 2, in turn, round by round.
+"""Times the forward suite beside PyTorch's attention: bolide, cuDNN, FlashAttention 2, round by round.
 
     scripts/bench_peers.py --bolide build/bolide --rounds 5 > forward.json
 
-Needs PyTorch with CUDA. Every figure is the median over the rounds, TFLOP/s over visible pairs; each peer replays
-a CUDA graph, as bolide does. One JSON object: hardware, versions, and a list of points.
+Needs PyTorch with CUDA. Every figure is the median over the rounds, TFLOP/s over visible pairs; each peer
+replays a CUDA graph, as bolide does. One JSON object: hardware, versions, and a list of points.
 """
 import argparse
 import json

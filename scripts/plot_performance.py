@@ -68,7 +68,7 @@ def main():
                                         formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("figures", help="what bench_peers.py wrote")
     arguments.add_argument("picture", help="the SVG to write")
-    arguments.add_argument("--ceiling", type=float, help="TFLOP/s of a large bf16 matrix product, to draw as a line")
+    arguments.add_argument("--ceiling", type=float, help="TFLOP/s of a large bf16 matrix product: a line")
     options = arguments.parse_args()
     with open(options.figures) as file:
         table = rows(json.load(file)["points"])

@@ -1,4 +1,4 @@
-// The suites' cases.
+// What the suites of the benchmark hold: case lines, written out by loops.
 #include "testing/suites.hpp"
 
 #include <bolide/error.hpp>
