@@ -50,7 +50,7 @@ struct OnlineSoftmax {
         s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
         sum[r] += s.x[j];
       }
-    if (kEnd == kCols) sum[r] += before[r];
+    if (kEnd == kCols && kBegin < kEnd) sum[r] += before[r];
   }
 
   // Row r's scores were too large for steps that were not wide.
