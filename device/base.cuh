@@ -11,6 +11,9 @@
 #include <cmath>
 #endif
 
+// Code for rare cases goes behind the code of a work item's way, which hardly fits the instruction cache.
+#define BOLIDE_RARELY(condition) __builtin_expect(static_cast<bool>(condition), false)
+
 namespace bolide {
 
 using u8 = unsigned char;

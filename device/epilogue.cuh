@@ -28,7 +28,7 @@ BOLIDE_DEVICE float* lse_at(const FwdParams& p, const WorkItem& w, int row) {
 template <class T, int kCols>
 BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
                                int lane) {
-  if (__all_sync(~0u, (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0)) {
+  if (!BOLIDE_RARELY(!__all_sync(~0u, (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0))) {
 #pragma unroll
     for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
       u32 words[4] = {};
@@ -51,19 +51,13 @@ BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm
   }
 }
 
-// Any NaN in row r of a thread's two.
+// Any NaN in row r of a thread's two: a compare takes two of them.
 template <int kCols>
 BOLIDE_DEVICE bool any_nan(const Frag<kCols>& o, int r) {
-  u32 any = 0;
+  bool any[2] = {};  // two chains
 #pragma unroll
-  for (int i = 2 * r; i < o.kSize; i += 8) {
-    u32 found;
-    asm("{ .reg .pred p; setp.nan.f32 p, %1, %2; setp.nan.or.f32 p, %3, %4, p; selp.u32 %0, 1, 0, p; }"
-        : "=r"(found)
-        : "f"(o.x[i]), "f"(o.x[i + 1]), "f"(o.x[i + 4]), "f"(o.x[i + 5]));
-    any |= found;
-  }
-  return any;
+  for (int i = 2 * r; i < o.kSize; i += 4) any[i / 4 % 2] |= ptx::either_nan(o.x[i], o.x[i + 1]);
+  return any[0] | any[1];
 }
 
 template <int kCols>
@@ -87,17 +81,23 @@ BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float no
 template <FwdConfig c>
 BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
                                   int q_row, int lane) {
+  using Out = Select<c.out_type == Element::f32, float, u16>;
   const float infinity = w.pass == Pass::positive ? kInf : kNegInf;
 #pragma unroll
-  for (int i = 0; i < o.kSize; ++i) {
-    const int row = q_row + 8 * o.row_of(i), col = o.col_of(i, lane);
-    if (!(o.x[i] > 0.f) || row >= w.len_q || col >= p.head_dim_v) continue;
-    if constexpr (c.out_type == Element::f32) {
-      out_row<float>(p, w, row)[col] += infinity;
-    } else {
-      using T = Type16<c.out_type>;
-      u16& x = out_row<u16>(p, w, row)[col];
-      x = static_cast<u16>(T::pack(T::to_float(x) + infinity, 0.f));
+  for (int r = 0; r < 2; ++r) {
+    const int row = q_row + 8 * r;
+    if (row >= w.len_q) continue;
+    Out* out = out_row<Out>(p, w, row);
+#pragma unroll
+    for (int i = 2 * r; i < o.kSize; i += i % 2 ? 3 : 1) {
+      const int col = o.col_of(i, lane);
+      if (!(o.x[i] > 0.f) || col >= p.head_dim_v) continue;
+      if constexpr (c.out_type == Element::f32) {
+        out[col] += infinity;
+      } else {
+        using T = Type16<c.out_type>;
+        out[col] = static_cast<u16>(T::pack(T::to_float(out[col]) + infinity, 0.f));
+      }
     }
   }
 }
@@ -107,25 +107,24 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 template <FwdConfig c, bool kWide>
 BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_v>& o, OnlineSoftmax& softmax,
                          float scale, int q_row, int lane) {
+  using Out = Select<c.out_type == Element::f32, float, u16>;
+  Out* out = out_row<Out>(p, w, q_row);
+  float* lse_out = lse_at(p, w, q_row);
   bool suspicious = false;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
+  for (int r = 0; r < 2; ++r, out += 8 * p.out.row_stride, lse_out += 8 * p.lse_row_stride) {
     const int row = q_row + 8 * r;
     const bool write = row < w.rows_q, live = row < w.len_q;
     float lse;
     float norm = softmax.finish(r, scale, lse);
     suspicious |= live && ((any_nan(o, r) && norm == norm) || (!kWide && softmax.is_beyond(r)));
-    if (!live) {
-#pragma unroll
-      for (int i = 2 * r; i < o.kSize; i += 4) o.x[i] = o.x[i + 1] = 0.f;
-      norm = 0.f;
-    }
-    if (p.sinks && p.num_splits == 1) norm *= join_sink(lse, p.sinks[w.head]);
-    if constexpr (c.out_type == Element::f32)
-      store_row32(out_row<float>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
-    else store_row16<Type16<c.out_type>>(out_row<u16>(p, w, row), o, r, norm, write, p.head_dim_v, lane);
-    if (p.lse && lane % 4 == 0 && write)
-      *lse_at(p, w, row) = live ? lse : p.num_splits == 1 ? kNegInf : kOutOfUse;
+    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm *= join_sink(lse, p.sinks[w.head]);
+    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm, live, p.head_dim_v, lane);
+    else store_row16<Type16<c.out_type>>(out, o, r, norm, live, p.head_dim_v, lane);
+    if (BOLIDE_RARELY(write && !live))
+#pragma unroll 1
+      for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
+    if (p.lse && lane % 4 == 0 && write) *lse_out = live ? lse : p.num_splits == 1 ? kNegInf : kOutOfUse;
   }
   return suspicious;
 }

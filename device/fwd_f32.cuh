@@ -68,7 +68,7 @@ struct RowF32 {
 
 // kPieces: head_dim_v / 32, rounded up. One item after another, grid.x apart; launch with smem_bytes_f32().
 template <int kPieces, class Program>
-__global__ void __launch_bounds__(kThreadsF32)
+__global__ void __launch_bounds__(kThreadsF32, 1)
     fwd_f32(const __grid_constant__ FwdParams p, const __grid_constant__ typename Program::Params program) {
   extern __shared__ float smem_f32[];
   __shared__ WorkItem w;

@@ -1,8 +1,9 @@
 // Forward attention for Hopper: one persistent CTA per multiprocessor takes tiles of queries off a work list.
 //
 //   warp 0                    schedules: finds work, sorts its key tiles into classes       (schedule.cuh)
-//   warp 1, or warps 1 to 3   load Q, K, V as far ahead as shared memory allows             (load.cuh)
-//   warp 2, with TMA          cleans tiles of V before they are handed on, where needed
+//   warps 1 and 2, TMA        load Q and K, and V, as far ahead as shared memory allows     (load.cuh)
+//   warp 3, TMA               cleans tiles of V before they are handed on, where needed
+//   warps 1 to 3, gathered    load Q, K, V
 //   warpgroups 1, 2 (, 3)     each own 64 of the tile's query rows: S = Q K^T, softmax, O += P V
 //
 //            blocks of tile classes          K, V, Q; a tile's class travels with K
@@ -30,7 +31,9 @@ namespace bolide::device {
 
 template <FwdConfig c>
 struct Smem {
-  static constexpr int kWorkSlots = 2, kBlockSlots = 2;
+  // A third item is found while one is under way and one waits (+3 % at 512 and 1024 keys); longer items do
+  // without (-3 % at 4096, -6 % for d256), as what is taken early is dealt out unevenly.
+  static constexpr int kWorkSlots = c.head_dim > 192 ? 2 : 3, kBlockSlots = 4;
   static constexpr int kNoMoreWork = -1, kNothing = -2;  // in WorkItem::index
   using VTile = SmemTile<c.tile_kv, c.head_dim_v>;
   SmemTile<c.tile_q, c.head_dim> q;
@@ -39,7 +42,7 @@ struct Smem {
   WorkItem work[kWorkSlots];
   TileBlock<c.consumers()> blocks[kBlockSlots];
   u32 tile_info[c.k_stages];
-  u32 loader_at[4];  // by warp
+  u32 warp_word[4];  // of the producer's warps: what they seldom use, registers being few
   Ring<1> q_ring;
   Ring<c.k_stages> k_ring;
   Ring<c.v_stages> v_ring;
@@ -49,18 +52,23 @@ struct Smem {
   HeldTile held_tile;
 };
 
-// Which of a row's columns in this thread's part of S a mask leaves visible, from column n on, a bit each: in
-// a loop that stays a loop, since unrolled gathers would all be in flight at once and take the registers.
+// Which columns of this thread's two rows of S a mask leaves visible, from column n on, a bit each: in a loop
+// that stays a loop, since unrolled gathers would all be in flight at once and take the registers. What the
+// row decides alone is found before, what the column decides alone once for both rows.
 template <class Program, int kBits>
-BOLIDE_DEVICE u32 visible_bits(const typename Program::Params& program, Point at, int n) {
-  u32 bits = 0;
+BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point at, int n, u32 (&bits)[2]) {
+  Point below = at;
+  below.q += 8;
+  const auto row = Program::row(program, at), row_below = Program::row(program, below);
   at.kv += 8 * (n / 2);
 #pragma unroll 2
   for (int i = 0; i < kBits; ++i) {
-    bits |= static_cast<u32>(Program::mask(program, at)) << i;
+    const auto column = Program::column(program, at);
+    below.kv = at.kv;
+    bits[0] |= static_cast<u32>(Program::mask(program, row, column, at)) << i;
+    bits[1] |= static_cast<u32>(Program::mask(program, row_below, column, below)) << i;
     at.kv += i % 2 ? 7 : 1;
   }
-  return bits;
 }
 
 // Applies scale, score and mask to this thread's part of S, in the contract's order (C2). kMasked: for tiles
@@ -72,36 +80,48 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
   constexpr bool kScores = Program::kHasScore || c.scale_first, kMask = kMasked && Program::kHasMask;
   constexpr int kColumns = c.tile_kv / 4;  // a row's, in a thread
   if constexpr (!kMasked && !kScores) return;
-  const int first_key = tile * c.tile_kv + s.col_of(0, lane), live = w.len_kv - first_key;
+  const int first_key = tile * c.tile_kv + s.col_of(0, lane);
+  auto point = [&](int r) {
+    return Point{w.batch, w.head, w.q_position + q_row + 8 * r, w.kv_position + first_key, w.len_q, w.len_kv};
+  };
+  u32 bits[2][2] = {};  // of 32 columns, of a row
+  if constexpr (kMask && c.rolled_mask) {
+    const Point at = point(0);
+    visible_bits < Program, kColumns<32 ? kColumns : 32>(program, at, 0, bits[0]);
+    if constexpr (kColumns > 32) visible_bits<Program, kColumns - 32>(program, at, 32, bits[1]);
+  }
+  if constexpr (kScores || kMask)
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    Point at{w.batch, w.head, w.q_position + q_row + 8 * r, w.kv_position + first_key, w.len_q, w.len_kv};
-    u32 bits[2] = {};
-    if constexpr (kMask && c.rolled_mask) {
-      bits[0] = visible_bits < Program, kColumns < 32 ? kColumns : 32 > (program, at, 0);
-      if constexpr (kColumns > 32) bits[1] = visible_bits<Program, kColumns - 32>(program, at, 32);
-    }
+    for (int r = 0; r < 2; ++r) {
+      Point at = point(r);
 #pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-      float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
-      const int col = 8 * (n / 2) + n % 2;
-      at.kv = w.kv_position + first_key + col;
-      if constexpr (kScores) x *= p.scale;
-      if constexpr (Program::kHasScore) x = Program::score(program, x, at);
-      if constexpr (kMasked) {
-        bool visible = col < live;
-        if constexpr (kMask && c.rolled_mask) visible &= bits[n / 32] >> (n % 32) & 1;
-        else if constexpr (kMask) visible &= Program::mask(program, at);
+      for (int n = 0; n < kColumns; ++n) {
+        float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
+        at.kv = w.kv_position + first_key + 8 * (n / 2) + n % 2;
+        if constexpr (kScores) x *= p.scale;
+        if constexpr (Program::kHasScore) x = Program::score(program, x, at);
+        bool visible = true;
+        if constexpr (kMask && c.rolled_mask) visible = bits[n / 32][r] >> (n % 32) & 1;
+        else if constexpr (kMask) visible = Program::mask(program, at);
         x = visible ? x : kNegInf;
       }
     }
-  }
   if constexpr (kMasked)
-    if (w.pass >= Pass::positive) {   // P is to say which keys are visible, and nothing else
-      asm volatile("" ::: "memory");  // a branch, not a select for every score of every pass
+    if (BOLIDE_RARELY(w.pass >= Pass::positive)) {  // P is to say which keys are visible, and nothing else
+      asm volatile("" ::: "memory");                // a branch, not a select for every score of every pass
 #pragma unroll
       for (int i = 0; i < s.kSize; ++i) s.x[i] = s.x[i] == kNegInf ? kNegInf : 0.f;
     }
+}
+
+// Hides the columns from `live` on: keys past the length, or of nothing. Only the last tile of a sequence has
+// any, and it is the first to be walked.
+template <int kCols>
+BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane) {
+  live -= s.col_of(0, lane);
+#pragma unroll
+  for (int i = 0; i < s.kSize; ++i)
+    if (s.col_of(i, 0) >= live) s.x[i] = kNegInf;
 }
 
 // ---- the consumers: a warpgroup per 64 query rows -------------------------------------------
@@ -141,18 +161,32 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     seen = at.of(wg);
   };
 
+  // Row a, then row b: b's maximum is searched under a's exponentials, and between() comes under them too.
+  OnlineSoftmax softmax;
+  auto to_probs = [&]<bool kWide>(auto between) {
+    softmax.template find_max<kWide, 0>(s, factor[0]);
+    softmax.template exponentiate<0, 0, c.early_cols>(s);
+    softmax.template find_max<kWide, 1>(s, factor[1]);
+    pin(s);
+    between();
+    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s);
+    softmax.template exponentiate<1, 0, c.tile_kv>(s);
+    pack<T>(probs, s);
+  };
+
   for (;;) {
     smem.work_ring.wait_full(work_at);
     WorkItem& w = smem.work[work_at.slot()];  // stays in shared memory: registers are precious here
-    if (w.index < 0) {
+    if (BOLIDE_RARELY(w.index < 0)) {
       if (w.index == Smem<c>::kNoMoreWork) return;
       __syncwarp();
       smem.work_ring.release(work_at);
       continue;
     }
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
-    OnlineSoftmax softmax{kScores ? 1.4426950408889634f : p.scale_log2};
+    softmax = {kScores ? 1.4426950408889634f : p.scale_log2};
     o = {};
+    bool more = w.any_tiles;
 
     // On entry K_t is in shared memory, P_t+1 in probs, and nothing is in flight.
     auto step = [&]<bool kMasked>() {
@@ -163,26 +197,18 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       await<1>(s);
       smem.k_ring.release(k_at);
       apply_program<c, Program, kMasked>(s, p, program, w, q_row, at.tile(), lane);
-
-      softmax.find_max<kMasked || kScores, 0>(s, factor[0]);
-      softmax.exponentiate<0, 0, c.early_cols>(s);
-      softmax.find_max<kMasked || kScores, 1>(s, factor[1]);
-      pin(s);
-      // The next step's keys. They landed long ago, but a branch here keeps the assembler from moving the
-      // wait for PV, below, up to the top of the softmax.
-      const bool more = !at.last();
-      if (more) wait_full(smem.k_ring, k_at);
-      await<0>(o);
-      smem.v_ring.release(v_at);
-      look();
-      softmax.exponentiate<0, c.early_cols, c.tile_kv>(s);
-      softmax.exponentiate<1, 0, c.tile_kv>(s);
-      pack<T>(probs, s);
+      to_probs.template operator()<kMasked || kScores>([&] {
+        // The next step's keys landed long ago, but a branch here keeps the assembler from moving the wait
+        // for PV up to the top of the softmax.
+        more = !at.last();
+        if (more) wait_full(smem.k_ring, k_at);
+        await<0>(o);
+        smem.v_ring.release(v_at);
+        look();
+      });
       scale_rows(o, factor);
-      return more;
     };
 
-    bool more = w.any_tiles, started = false;
     if (more) {
       wait_full(smem.q_ring, q_at);
       wait_full(smem.k_ring, k_at);
@@ -204,42 +230,39 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       start_qk<T, c.head_dim>(s, q_tile(), k_tile);
       await<0>(s);
       smem.k_ring.release(k_at);
-      if (kScores || seen == TileClass::some)
-        apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
-      softmax.find_max<true, 0>(s, factor[0]);
-      softmax.exponentiate<0, 0, c.tile_kv>(s);
-      softmax.find_max<true, 1>(s, factor[1]);
-      softmax.exponentiate<1, 0, c.tile_kv>(s);
-      if (started) scale_rows(o, factor);
-      started = true;
       more = !at.last();
+      // Before the softmax, so that nothing parts its exponentials from what comes between them.
       if (more) wait_full(smem.k_ring, k_at);
+      if (kScores || seen == TileClass::some) {
+        apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
+        const int live = w.len_kv - at.tile() * c.tile_kv;
+        if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
+      }
+      to_probs.template operator()<true>([] {});
+      scale_rows(o, factor);  // of an item's first, zeros: something to do between exponentials
       look();
-      pack<T>(probs, s);
 
       // A loop for each class and not one with a test, so that the inner one, the long one, holds no masking
       // code.
       do {
 #pragma unroll 1
-        while (more && seen == TileClass::all) more = step.template operator()<false>();
+        while (more && seen == TileClass::all) step.template operator()<false>();
 #pragma unroll 1
-        while (more && seen == TileClass::some) more = step.template operator()<true>();
+        while (more && seen == TileClass::some) step.template operator()<true>();
       } while (more && seen != TileClass::none);
 
-      if (!more)
-        smem.q_ring.release(
-            q_at);  // the next tile's queries load under this one's last multiply and its epilogue
+      if (!more) smem.q_ring.release(q_at);  // the next tile's queries load under this one's last multiply
       wait_full(smem.v_ring, v_at);
       start_pv<T>(o, probs, smem.v[v_at.slot()].ref());
       await<0>(o);
       smem.v_ring.release(v_at);
     }
 
-    if (w.pass <= Pass::finite) {
+    if (BOLIDE_RARELY(w.pass > Pass::finite)) {
+      add_infinities<c>(p, w, o, q_row, lane);
+    } else {
       const bool suspicious = store<c, kScores>(p, w, o, softmax, kScores ? 1.f : p.scale, q_row, lane);
       if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
-    } else {
-      add_infinities<c>(p, w, o, q_row, lane);
     }
     __syncwarp();
     smem.work_ring.release(work_at);
@@ -277,7 +300,7 @@ __global__ void __launch_bounds__(c.threads(), 1)
     const int warp = threadIdx.x / 32;
     if (warp == 0) schedule<c, Program>(smem, p, program);
     else if (warp <= Loader::kWarps) produce<c, Loader>(smem, p);
-    else if (c.producer == Producer::tma && warp == 2) clean<c>(smem);
+    else if (c.producer == Producer::tma) clean<c>(smem);
   } else {
     ptx::setmaxnreg_inc<c.consumer_registers()>();
     consume<c, Program>(smem, p, program);

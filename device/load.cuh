@@ -1,5 +1,5 @@
 // The loading warps: they follow the scheduling warp's items and key tiles, and fill the rings of Q, K and V
-// ahead of the consumers. TmaLoader is one warp that commands the copy engine, with another that cleans tiles
+// ahead of the consumers. TmaLoader is two warps that command the copy engine, with another that cleans tiles
 // of V which hold what must not be seen; GatheredLoader is three warps that copy any layout with cp.async.
 #pragma once
 #include "schedule.cuh"
@@ -66,21 +66,18 @@ BOLIDE_DEVICE void clean(Smem& smem) {
   }
 }
 
+// One warp loads Q and K, another V.
 template <FwdConfig c, class Smem>
 struct TmaLoader {
-  static constexpr int kWarps = 1, kArrivals = 1;
+  static constexpr int kWarps = 2, kArrivals = 1;
   Smem& smem;
   const FwdParams& p;
+  const bool values = threadIdx.x / 32 == 2;
+  Cursor<1> q_at{1};
   Cursor<c.k_stages> k_at{1};
   Cursor<c.v_stages> v_at{1};
-  u32 parities = 3;  // of the rings with one slot: Q's (1) and the held tile's (2). Registers are few here
+  Cursor<1> held_at{1};
 
-  BOLIDE_DEVICE void load_q(const WorkItem& w) {
-    const int row = w.q_row + w.q_begin, head = w.head, batch = w.q_batch;
-    smem.q_ring.wait_empty({parities & 1});
-    load_panels(smem.q, &p.q_map, smem.q_ring.full[0], row, head, batch);
-    parities ^= 1;
-  }
   // A tile in one box a panel, by one lane. Slots are freed just in time: nothing but this stands between
   // that and the next load.
   template <class Tile>
@@ -95,63 +92,84 @@ struct TmaLoader {
     }
     __syncwarp();
   }
-  // The tile's pages, or parts of them: a lane a box of 64 columns and kv_box_rows rows. Where a lane's first
-  // box comes from is looked up before the slot is free.
+  // Paged: a lane has the boxes of kv_box_rows rows of one place in the tile. The page table is asked for the
+  // tile below while this one loads.
   struct Box {
-    int row, page;
+    int row, page;  // page: as the table says, not bounded yet, so that nobody waits for it here
   };
-  BOLIDE_DEVICE Box find_box(const WorkItem& w, int row) {
-    return {row % p.pages.size, page_at(p, w, row / p.pages.size)};
+  Box below;
+  int tile_below = -1;
+  BOLIDE_DEVICE Box find_box(const WorkItem& w, int tile) {
+    const int place = threadIdx.x % 32 * p.kv_box_rows, row = tile * c.tile_kv + place;
+    if (tile < 0 || place >= c.tile_kv || row >= w.len_kv) return {0, 0};
+    return {row % p.pages.size, page_entry(p, w, row / p.pages.size)};
   }
   template <class Tile>
-  BOLIDE_DEVICE Box first_box(const WorkItem& w, int first, int rows) {
-    const int box_row = threadIdx.x % 32 / Tile::kPanels * p.kv_box_rows;
-    return p.pages.indices && box_row < rows ? find_box(w, w.kv_row + first + box_row) : Box{};
-  }
-  template <class Tile>
-  BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
-                                int rows, Box box) {
-    const int box_rows = p.kv_box_rows, boxes = ceil_div(rows, box_rows) * Tile::kPanels;
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect_tx(bar, boxes * box_rows * 128);
+  BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, int head, int rows,
+                                Box box) {
+    const int place = threadIdx.x % 32 * p.kv_box_rows, page = clamp(box.page, 0, p.pages.count - 1);
+    const bool mine = place < rows;
+    const int boxes = __popc(__ballot_sync(~0u, mine));
+    if (threadIdx.x % 32 == 0)
+      ptx::mbarrier_arrive_expect_tx(bar, boxes * p.kv_box_rows * (Tile::kPanels * 128));
     __syncwarp();
-#pragma unroll 1
-    for (int i = threadIdx.x % 32; i < boxes; i += 32) {
-      const int panel = i % Tile::kPanels, box_row = i / Tile::kPanels * box_rows;
-      if (i >= 32) box = find_box(w, w.kv_row + first + box_row);
-      ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + box_row * 128, map, bar,
-                       panel * 64, box.row, w.kv_head, box.page);
-    }
+    if (mine)
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel)
+        ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + place * 128, map, bar,
+                         panel * 64, box.row, head, page);
+    __syncwarp();
+  }
+  BOLIDE_DEVICE Box box_of(const WorkItem& w, int tile) {
+    return !p.pages.indices ? Box{} : tile == tile_below ? below : find_box(w, tile);
+  }
+  BOLIDE_DEVICE void look_below(const WorkItem& w, int tile) {
+    tile_below = tile - 1;
+    if (p.pages.indices && tile > 0) below = find_box(w, tile_below);
   }
   template <class Tile>
-  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int first,
-                               int rows, Box box) {
-    if (p.pages.indices) load_pages(dst, map, bar, w, first, rows, box);
+  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int tile,
+                               Box box) {
+    const int first = tile * c.tile_kv;
+    if (p.pages.indices) load_pages(dst, map, bar, w.kv_head, min(c.tile_kv, w.len_kv - first), box);
     else load_panels(dst, map, bar, w.kv_row + first, w.kv_head, w.kv_batch);
   }
+
+  BOLIDE_DEVICE void load_q(const WorkItem& w) {
+    tile_below = -1;
+    if (values) return;
+    smem.q_ring.wait_empty(q_at);
+    load_panels(smem.q, &p.q_map, smem.q_ring.full[0], w.q_row + w.q_begin, w.head, w.q_batch);
+    q_at.next();
+  }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {
-    const int first = info.tile() * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
-    const Box box = first_box<SmemTile<c.tile_kv, c.head_dim>>(w, first, rows);
+    if (values) return;
+    const Box box = box_of(w, info.tile());
     smem.k_ring.wait_empty(k_at);
     if (threadIdx.x % 32 == 0) smem.tile_info[k_at.slot()] = info.word;
-    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, first, rows, box);
+    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, info.tile(), box);
     k_at.next();
+    look_below(w, info.last() ? 0 : info.tile());
   }
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
-    const int first = tile * c.tile_kv, rows = min(c.tile_kv, w.len_kv - first);
+    if (!values) return;
+    const int rows = min(c.tile_kv, w.len_kv - tile * c.tile_kv);
     const bool hold = (rows < c.tile_kv && !w.clipped) || w.pass != Pass::fast;
-    const Box box = first_box<typename Smem::VTile>(w, first, rows);
+    const Box box = box_of(w, tile);
     smem.v_ring.wait_empty(v_at);
     if (hold) {
-      smem.held_ring.wait_empty({parities >> 1});
+      smem.held_ring.wait_empty(held_at);
       if (threadIdx.x % 32 == 0) smem.held_tile = {v_at.slot(), rows, w.pass};
-      parities ^= 2;
+      held_at.next();
     }
     load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,
-              first, rows, box);
+              tile, box);
     v_at.next();
+    look_below(w, tile);
   }
   BOLIDE_DEVICE void finish() {
-    smem.held_ring.wait_empty({parities >> 1});
+    if (!values) return;
+    smem.held_ring.wait_empty(held_at);
     if (threadIdx.x % 32 == 0) smem.held_tile.slot = -1;
     Cursor<1> last;
     smem.held_ring.fill(last);
@@ -214,7 +232,7 @@ struct GatheredLoader {
         const bool is_live = row < live;
         const u16* from = row_at(row);
         if (!is_live) from = static_cast<const u16*>(p.k.data);
-#pragma unroll
+#pragma unroll c.copy_bytes < 4 ? 1 : Tile::kPanels
         for (int panel = 0; panel < Tile::kPanels; ++panel) {
           const int chunk = 8 * panel + column, bytes = is_live ? clamp(columns - 8 * chunk, 0, 8) * 2 : 0;
           if (chunk < Tile::kChunks)
@@ -318,8 +336,7 @@ template <FwdConfig c, class Loader, class Smem>
 BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
   Loader loader{smem, p};
   Cursor<Smem::kBlockSlots> block_at;
-  u32& work_word =
-      smem.loader_at[threadIdx.x / 32];  // the cursor of items: used rarely, and registers are few here
+  u32& work_word = smem.warp_word[threadIdx.x / 32];  // the cursor of items
   work_word = 0;
   for (;;) {
     Cursor<Smem::kWorkSlots> work_at{work_word};

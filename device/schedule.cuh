@@ -76,10 +76,14 @@ BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
 }
 
 // A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
-BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
+// page_entry: as it stands in the table, not yet bounded.
+BOLIDE_DEVICE int page_entry(const FwdParams& p, const WorkItem& w, int entry) {
   const int at = clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1);
   const int* sequence = p.pages.indices + w.kv_batch * p.pages.table_stride;
-  return clamp(ptx::ldg(sequence + at * p.pages.index_stride), 0, p.pages.count - 1);
+  return ptx::ldg(sequence + at * p.pages.index_stride);
+}
+BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
+  return clamp(page_entry(p, w, entry), 0, p.pages.count - 1);
 }
 
 // Where sequence b's keys are. Returns how many there are.
@@ -240,19 +244,29 @@ template <FwdConfig c, class Program, class Smem>
 BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Program::Params& program) {
   Cursor<Smem::kWorkSlots> work_at{1};
   Cursor<Smem::kBlockSlots> block_at{1};
+  constexpr int kNone = -1, kNoMore = -2;
   const bool leader = threadIdx.x % 32 == 0;
-  int next = blockIdx.x, idle = 0;  // idle: slots known to hold nothing that may have to be done again
-  ptx::griddepcontrol_wait();       // fwd_prepare's results
+  int taken = kNone, idle = 0;  // idle: slots known to hold nothing that may have to be done again
+  ptx::griddepcontrol_wait();   // fwd_prepare's results
+  u32& is_long =
+      smem.warp_word[0];  // the last item: then two are taken and no more, so that the launch ends evenly
+  is_long = false;
   for (;;) {
     smem.work_ring.wait_empty(work_at);
+    if (Smem::kWorkSlots > 2 && is_long) {
+      auto one_later = work_at;
+      one_later.next();
+      smem.work_ring.wait_empty(one_later);
+    }
     WorkItem& w = smem.work[work_at.slot()];
     const bool again = w.suspicious || (w.pass != Pass::fast && w.pass != Pass::negative);
     const Pass pass = again ? static_cast<Pass>(static_cast<int>(w.pass) + 1) : Pass::fast;
-    const int index = again ? w.index : next;
+    if (!again && taken != kNoMore) taken = taken == kNone ? blockIdx.x : next_index(p, taken);
+    const int index = again ? w.index : taken;
     __syncwarp();
     w.index = index, w.pass = pass, w.suspicious = 0, w.any_tiles = 0;
     if (index < 0 || !describe(p, index, c.tile_q, c.tile_kv, w)) {
-      next = -1;  // no more, but for items in flight that may come again
+      taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;
       smem.work_ring.fill(work_at);
@@ -260,6 +274,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       continue;
     }
     idle = 0;
+    is_long = w.len_kv >= 16 * c.tile_kv;
     __syncwarp();
 
     bool any = false;
@@ -279,7 +294,6 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     });
     if (any) publish_block(true);
     else publish_item();
-    if (!again) next = next_index(p, next);
   }
 }
 

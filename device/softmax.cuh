@@ -64,7 +64,7 @@ struct OnlineSoftmax {
     sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
     const float top = max[r] * scale_log2;
     lse = sum[r] == 0.f ? kNegInf : (fabsf(top) < kHuge ? top * kLn2 : max[r] * scale) + logf(sum[r]);
-    return sum[r] == 0.f ? 0.f : 1.f / sum[r];
+    return sum[r] == 0.f ? 0.f : ptx::rcp(sum[r]);
   }
 };
 

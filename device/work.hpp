@@ -194,12 +194,12 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   if (k_panels == 1 && v_panels == 1 && lean) {
     c.tile_q = 192, c.k_stages = c.v_stages = 3, c.early_cols = 128, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
-    if (partial_tiles || !lean) c.v_stages = 3;
+    if (partial_tiles || !lean) c.k_stages = c.v_stages = 3;
     else c.tile_kv = 176, c.early_cols = 88;
   } else if (k_panels <= 3 && v_panels <= 2) {
-    c.tile_kv = 128;
+    c.tile_kv = heavy_program ? 112 : 128, c.early_cols = c.tile_kv / 16 * 8;
   } else if (k_panels <= 3 && v_panels <= 3) {
-    c.tile_kv = 112, c.early_cols = 56;
+    c.tile_kv = heavy_program ? 96 : 112, c.early_cols = c.tile_kv / 2;
   } else {
     c.tile_kv = heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
   }
