@@ -1,7 +1,6 @@
 // One text for every vector width: Highway includes this file once for each instruction set it may meet.
 #include "cpu/tile_math.hpp"
 
-#include <algorithm>
 #include <limits>
 
 // Their vectors have no size at compile time and cannot stand in arrays; such machines have NEON too.
@@ -42,18 +41,17 @@ HWY_INLINE void exp_to(Vector<double> x, double* to) {
   hn::StoreU(hn::Exp(Tag<double>(), x), Tag<double>(), to);
 }
 
-// Adds terms [k, end) of kRows x kVectors vectors of A B, which stay in registers meanwhile.
+// kRows x kVectors vectors of C stay in registers while k runs.
 template <int kRows, int kVectors, bool kWhere, class A, class T>
-HWY_INLINE void add_piece(const Product<A, T>& p, std::int64_t row, std::int64_t column, int k, int end,
-                          Vector<T> (&total)[kRows][kVectors]) {
+HWY_INLINE void multiply_panel(const Product<A, T>& p, std::int64_t row, std::int64_t column) {
   const Tag<T> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   Vector<T> sum[kRows][kVectors];
   for (auto& r : sum)
     for (auto& s : r) s = hn::Zero(d);
   const A* a = p.a + row * p.a_row;
-  const float* b = p.b + k * p.b_row + column;
-  for (; k < end; ++k, b += p.b_row) {
+  const float* b = p.b + column;
+  for (int k = 0; k < p.k; ++k, b += p.b_row) {
     Vector<T> right[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) right[v] = load_as(d, b + v * lanes);
@@ -68,21 +66,6 @@ HWY_INLINE void add_piece(const Product<A, T>& p, std::int64_t row, std::int64_t
       for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(left, right[v], sum[i][v]);
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) total[i][v] = hn::Add(total[i][v], sum[i][v]);
-}
-
-template <int kRows, int kVectors, bool kWhere, class A, class T>
-HWY_INLINE void multiply_panel(const Product<A, T>& p, std::int64_t row, std::int64_t column) {
-  const Tag<T> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  Vector<T> sum[kRows][kVectors];
-  for (auto& r : sum)
-    for (auto& s : r) s = hn::Zero(d);
-  for (int k = 0; k < p.k; k += p.piece)
-    add_piece<kRows, kVectors, kWhere>(p, row, column, k, std::min(k + p.piece, p.k), sum);
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2

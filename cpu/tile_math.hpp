@@ -9,8 +9,8 @@ namespace bolide::cpu {
 inline constexpr std::int64_t kPad = 16;
 constexpr std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
-/// C = factor * A B, or C = keep * C + factor * A B. Each element of A B is summed over k in order, in T, a
-/// piece after the other, whatever m and n are.
+/// C = factor * A B, or C = keep * C + factor * A B. Each element of A B is summed over k in order, from 0,
+/// in T, whatever m and n are.
 template <class A, class T>
 struct Product {
   const A* a;
@@ -19,8 +19,7 @@ struct Product {
   std::int64_t b_row;  ///< B[k][j] is b[k * b_row + j]
   T* c;
   std::int64_t c_row;
-  int m, n, k;      ///< n is a multiple of kPad
-  int piece = 256;  ///< terms that are summed apart before they join the others
+  int m, n, k;  ///< n is a multiple of kPad
   bool add = true;
   T factor = 1;
   const T* keep = nullptr;              ///< if add: [m], one for each row of C; null: 1

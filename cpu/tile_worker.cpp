@@ -159,7 +159,6 @@ void TileWorker<T, P>::add_counts(TileCounts& all) const {
 
 template <class T, class P>
 void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, TileClass c, bool slopes) {
-  // In float, short pieces: a large term spoils few of the others' roundings.
   multiply(Product<float, T>{.a = m.k,
                              .a_row = m.pitch_k,
                              .a_column = 1,
@@ -170,7 +169,6 @@ void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, T
                              .m = keys,
                              .n = static_cast<int>(m.pitch),
                              .k = static_cast<int>(t.sizes.head_dim),
-                             .piece = std::is_same_v<T, float> ? 8 : 256,
                              .add = false,
                              .factor = static_cast<T>(t.sizes.scale)});
   if (t.score) apply_score(block, first, keys, slopes);
