@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 
 #include <cstdlib>
+#include <future>
 #include <mutex>
 #include <sstream>
 
@@ -89,11 +90,14 @@ class CudaBackend : public Backend {
     plan->mask = p.mask, plan->score = p.score, plan->program = program_data(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.params.size());
     const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);
+    std::vector<std::future<jit::KernelStore::Kernel>> small;  // they compile beside the large one
+    for (std::size_t i = 1; i < specs.size(); ++i)
+      small.push_back(std::async(std::launch::async, [this, &specs, i] { return store_->get(specs[i]); }));
     const jit::KernelStore::Kernel code = store_->get(specs[0]);
     plan->main = kernels_.get(code, plan->choice.smem_bytes);
-    std::size_t next = 1;
-    if (plan->choice.prepared()) plan->prepare = kernels_.get(store_->get(specs[next++]), 0);
-    if (plan->choice.num_splits > 1) plan->combine = kernels_.get(store_->get(specs[next++]), 0);
+    std::size_t next = 0;
+    if (plan->choice.prepared()) plan->prepare = kernels_.get(small[next++].get(), 0);
+    if (plan->choice.num_splits > 1) plan->combine = kernels_.get(small[next++].get(), 0);
     if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)
       encode_maps(*plan, p);
     plan->details = describe(*plan, *code);

@@ -26,10 +26,10 @@ jit::KernelSpec main_spec(const ForwardChoice& c, const program::Emitted& progra
   return c.plain ? plain_spec(c.pieces, program) : forward_spec(c.config, program);
 }
 
-jit::KernelSpec prepare_spec() {
+jit::KernelSpec prepare_spec(bool ranges) {
   return {.sources = jit::device_sources(),
           .source = "#include \"prepare.cuh\"\n",
-          .name = "bolide::device::fwd_prepare"};
+          .name = ranges ? "bolide::device::fwd_prepare_ranges" : "bolide::device::fwd_prepare"};
 }
 
 jit::KernelSpec combine_spec(device::Element out) {
@@ -48,13 +48,13 @@ jit::KernelSpec merge_spec() {
 
 std::vector<jit::KernelSpec> specs_of(const ForwardChoice& c, const program::Emitted& program, DType out) {
   std::vector<jit::KernelSpec> specs{main_spec(c, program)};
-  if (c.prepared()) specs.push_back(prepare_spec());
+  if (c.prepared()) specs.push_back(prepare_spec(c.workspace.range_bytes > 0));
   if (c.num_splits > 1) specs.push_back(combine_spec(element_of(out)));
   return specs;
 }
 
 std::vector<jit::KernelSpec> every_configuration(const program::Emitted& program) {
-  std::vector<jit::KernelSpec> all{prepare_spec()};
+  std::vector<jit::KernelSpec> all{prepare_spec(false), prepare_spec(true)};
   for (const auto out : {device::Element::f16, device::Element::bf16, device::Element::f32})
     all.push_back(combine_spec(out));
   for (int pieces = 1; pieces <= kMostPieces; pieces *= 2) all.push_back(plain_spec(pieces, program));

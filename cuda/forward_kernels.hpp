@@ -16,7 +16,7 @@ jit::KernelSpec plain_spec(int pieces, const program::Emitted& program);
 /// The one of the two that a plan chose.
 jit::KernelSpec main_spec(const ForwardChoice& choice, const program::Emitted& program);
 /// Counts the tiles of packed queries.
-jit::KernelSpec prepare_spec();
+jit::KernelSpec prepare_spec(bool ranges);
 /// Merges the partial results of splits into out of this type.
 jit::KernelSpec combine_spec(device::Element out);
 

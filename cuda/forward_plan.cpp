@@ -209,8 +209,11 @@ void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTask
   device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
                                 f.next_work};
   unsigned blocks = 1;
-  for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
-  void* arguments[] = {&prepare, const_cast<RangeTasks*>(&ranges), nullptr};
+  void* arguments[] = {&prepare, nullptr, nullptr};
+  if (plan.choice.workspace.range_bytes) {
+    for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
+    arguments[1] = const_cast<RangeTasks*>(&ranges);
+  }
   plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}}, stream, arguments, current);
 }
 
@@ -244,9 +247,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   const ProgramData& program = own ? *own : plan.program;
 
   const DeviceContext::Current current(context);
-  constexpr RangeTasks kNone{};
-  if (c.prepared())
-    launch_prepare(plan, f, c.workspace.range_bytes ? program.ranges : kNone, stream, current);
+  if (c.prepared()) launch_prepare(plan, f, program.ranges, stream, current);
   void* arguments[] = {&f, const_cast<std::byte*>(program.params.data()), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},

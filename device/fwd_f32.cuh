@@ -66,6 +66,20 @@ struct RowF32 {
   }
 };
 
+// Products and sums with what rounding took from each, so that the result is nearly as good as rounded once
+// (Ogita, Rump, Oishi: Accurate sum and dot product, 2005). Free here: the loop waits for shared memory.
+BOLIDE_DEVICE float exact_dot(const float* a, const float* b, int count) {
+  float sum = 0.f, lost = 0.f;
+#pragma unroll 4
+  for (int i = 0; i < count; ++i) {
+    const float product = __fmul_rn(a[i], b[i]), next = __fadd_rn(sum, product), back = __fsub_rn(next, sum);
+    lost = __fadd_rn(lost, __fadd_rn(__fsub_rn(sum, __fsub_rn(next, back)), __fsub_rn(product, back)));
+    lost = __fadd_rn(lost, __fmaf_rn(a[i], b[i], -product));
+    sum = next;
+  }
+  return isfinite(sum) ? sum + lost : sum;
+}
+
 // kPieces: head_dim_v / 32, rounded up. One item after another, grid.x apart; launch with smem_bytes_f32().
 template <int kPieces, class Program>
 __global__ void __launch_bounds__(kThreadsF32, 1)
@@ -105,16 +119,7 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int row = 2 * warp + r;
-        float dot = 0.f;  // of sums of 16: one sum over all columns would round too often
-        for (int first_col = 0; first_col < p.head_dim; first_col += 16) {
-          float part[4] = {};
-          for (int col = first_col; col < min(first_col + 16, p.head_dim); col += 4)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-              if (col + i < p.head_dim)
-                part[i] += queries[row * p.head_dim + col + i] * keys[lane * (p.head_dim + 1) + col + i];
-          dot += (part[0] + part[1]) + (part[2] + part[3]);
-        }
+        const float dot = exact_dot(queries + row * p.head_dim, keys + lane * (p.head_dim + 1), p.head_dim);
         const Point at{w.batch, w.head,  w.q_position + w.q_begin + row, w.kv_position + first + lane,
                        w.len_q, w.len_kv};
         float s = p.scale * dot;

@@ -105,15 +105,23 @@ BOLIDE_DEVICE void find_extremes(const RangeTask& task, int unit) {
   }
 }
 
-// 1024 threads a block: the first for the sequences, one for every unit of a table behind it.
-__global__ void __launch_bounds__(1024, 1)
-    fwd_prepare(const __grid_constant__ PrepareParams p, const __grid_constant__ RangeTasks ranges) {
+BOLIDE_DEVICE void prepare_work(const PrepareParams& p) {
+  if (threadIdx.x == 0 && p.next_work) *p.next_work = 0;
+  if (p.tile_offsets) count_query_tiles(p);
+}
+
+// One block of 1024 threads.
+__global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ PrepareParams p) {
   ptx::griddepcontrol_launch_dependents();
-  if (blockIdx.x == 0) {
-    if (threadIdx.x == 0 && p.next_work) *p.next_work = 0;
-    if (p.tile_offsets) count_query_tiles(p);
-    return;
-  }
+  prepare_work(p);
+}
+
+// The same, and a block for every unit of a table behind the first one. A kernel of its own, since those who
+// need no ranges need not wait for its eleven types to compile.
+__global__ void __launch_bounds__(1024, 1)
+    fwd_prepare_ranges(const __grid_constant__ PrepareParams p, const __grid_constant__ RangeTasks ranges) {
+  ptx::griddepcontrol_launch_dependents();
+  if (blockIdx.x == 0) return prepare_work(p);
   int unit = blockIdx.x - 1;
   for (int i = 0; i < ranges.count; unit -= ranges.tasks[i++].units)
     if (unit < ranges.tasks[i].units) return find_extremes(ranges.tasks[i], unit);

@@ -203,7 +203,8 @@ Outcome check(const Case& c, const Context& context) {
 }
 
 void Pool::add(const Case& c, const Outcome& o) {
-  if (o.kind != Outcome::passed || c.data != Data::normal) return;
+  // Rows with stride 0 are one row many times, and rounding it may cost nothing: no sample of errors.
+  if (o.kind != Outcome::passed || c.data != Data::normal || c.strides == Strides::expand) return;
   for (const auto& [name, distance] : o.distances) {
     const bool gradient = name[0] == 'd';
     if (name == "lse" || c.dtype == DType::f32 || (gradient ? c.grad_f32 : c.out_f32)) continue;

@@ -78,9 +78,10 @@ Case with_kernel_of(Case c, const Case& other) {
 
 // Makes some draws large, as draws are small for the reference's sake: wide ones have more tiles of queries
 // than a GPU runs thread blocks, long ones few queries of many keys, which are split.
-Case grown(Case c, Random& random) {
+Case grown(const Case& draw, Random& random) {
   constexpr double kWide = 0.05, kLong = 0.08;
   const double u = random.uniform();
+  Case c = draw;
   if (u >= kWide + kLong || c.batch == 0 || c.heads_q == 0 || c.rows_q.largest() == 0) return c;
   const bool wide = u < kWide;
   const std::int64_t rows_q = wide ? random.between(150, 420) : random.between(1, 40),
@@ -99,6 +100,31 @@ Case grown(Case c, Random& random) {
     c.batch = 1 + random.chance(0.3), c.heads_kv = 1;
   }
   c.heads_q = c.heads_kv * group;
+  return c;
+}
+
+// Makes half of the draws problems for the copy engine, of more than a tile of keys: few draws are aligned by
+// chance, and most users' problems are.
+Case aligned(const Case& draw, Random& random) {
+  constexpr std::int64_t kNative[] = {64, 64, 128, 128, 256, 192, 96, 80};
+  if (!random.chance(0.5)) return draw;
+  Case c = draw;
+  c.strides = random.chance(0.5) ? Strides::none : Strides::gaps, c.offset = 8 * random.between(0, 2);
+  if (c.dtype == DType::f32) c.dtype = random.chance(0.5) ? DType::bf16 : DType::f16;
+  c.head_dim = random.chance(0.7) ? kNative[random.between(0, 7)] : 8 * random.between(1, 32);
+  c.head_dim_v = random.chance(0.8) ? c.head_dim : 8 * random.between(1, 32);
+  c.page_rows = (c.page_rows + 7) / 8 * 8;
+  if (c.rows_kv.largest() < 200 && c.rows_q.largest() * c.batch * c.heads_q < 2000) {
+    const std::int64_t rows = random.between(130, 700);
+    c.rows_kv = c.rows_kv.range ? Spread(rows / 2, rows) : Spread(rows);
+    if (c.seqused_kv) c.seqused_kv = Spread(0, rows);
+    if (c.leftpad) c.leftpad = Spread(0, rows / 4);
+  }
+  try {
+    c.validate();
+  } catch (const Error&) {
+    return draw;
+  }
   return c;
 }
 
@@ -128,7 +154,9 @@ SharedDraws share_kernels(int multiprocessors, std::uint64_t seed, std::uint64_t
   Random random(scramble(seed, 50));
   const std::uint64_t most_draws = 20 * count + 1000;
   for (std::uint64_t i = 0; draws.cases.size() < count && i < most_draws; ++i) {
-    const Case c = grown(draw(seed, i, filter), random);
+    Case c = draw(seed, i, filter);
+    for (const auto& change : {grown, aligned})
+      if (Case changed = change(c, random); filter.matches(changed)) c = std::move(changed);
     switch (sharer.admit(c, true)) {
       case Sharer::Answer::admitted: draws.cases.push_back(c), originals.push_back(c); break;
       case Sharer::Answer::refused: ++draws.refused; break;

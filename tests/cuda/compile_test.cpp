@@ -103,7 +103,8 @@ std::vector<Job> jobs(bool all) {
     const jit::KernelSpec spec = forward_spec(c, program::emit(p->mask, p->score));
     jobs.push_back({std::string(p->name) + ": " + spec.name, spec, kKnownSpills.of(c)});
   }
-  jobs.push_back({"prepare", prepare_spec()});
+  jobs.push_back({"prepare", prepare_spec(false)});
+  jobs.push_back({"prepare with ranges", prepare_spec(true)});
   jobs.push_back({"merge", merge_spec()});
   for (const Element out : {Element::f16, Element::bf16, Element::f32})
     jobs.push_back({"combine", combine_spec(out)});

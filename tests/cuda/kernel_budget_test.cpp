@@ -30,16 +30,19 @@ TEST(KernelBudget, RefusedDrawsAreReplacedAndSomeDrawsAreLarge) {
   const SharedDraws draws = share_kernels(132, 3, 400, Filter(), 40);
   EXPECT_EQ(draws.cases.size(), 400u);
   EXPECT_GT(draws.refused, 100u) << "two of five operations are backward";
-  int wide = 0, split = 0;
+  int wide = 0, split = 0, copied = 0;
   for (const Case& c : draws.cases) {
     EXPECT_FALSE(c.backward());
     EXPECT_FALSE(kernel_keys(c, 132).empty()) << c.text();
     const std::int64_t heads = c.batch * c.heads_q;
     wide += heads * ((c.rows_q.largest() + 191) / 192) > 132;
+    copied += c.dtype != DType::f32 && c.head_dim % 8 == 0 && c.head_dim_v % 8 == 0 && c.offset % 8 == 0 &&
+              (c.strides == Strides::none || c.strides == Strides::gaps) && c.rows_kv.largest() > 128;
     split += heads > 0 && heads <= 24 && c.rows_q.largest() <= 64 && c.rows_kv.largest() >= 512;
   }
   EXPECT_GE(wide, 8);
   EXPECT_GE(split, 12);
+  EXPECT_GE(copied, 60) << "by the copy engine, more than a tile of keys";
   EXPECT_THROW(share_kernels(132, 3, 10, Filter::parse("op=bwd"), 40), Error);
 }
 
