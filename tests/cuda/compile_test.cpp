@@ -162,7 +162,7 @@ TEST(Compile, TheListHoldsEveryKernelOfAProgram) {
   std::set<std::string> keys;
   for (const jit::KernelSpec& spec : all) keys.insert(spec.key());
   EXPECT_EQ(keys.size(), all.size()) << "each once";
-  EXPECT_EQ(all.size(), every_forward_config().size() + std::bit_width(unsigned{kMostPieces}) + 4);
+  EXPECT_EQ(all.size(), every_forward_config().size() + std::bit_width(unsigned{kMostPieces}) + 5);
 }
 
 }  // namespace
