@@ -45,18 +45,17 @@ bool is_case(const std::vector<std::string>& words) {
 std::vector<Answer> explain_files(const Context& context, const ProblemOptions& options) {
   const FileProblem problem(options);
   const DeviceProblem placed(problem, context.device(), DeviceProblem::Purpose::plan);
-  const std::size_t forward_bytes = problem.result_bytes({"out", "lse"});
+  const std::size_t forward_bytes = problem.result_bytes(false);
   std::vector<Answer> answers{{"forward", context.explain(placed.forward()), forward_bytes}};
   if (problem.has_backward())
-    answers.push_back(
-        {"backward", context.explain(placed.backward()), problem.result_bytes({"dq", "dk", "dv"})});
+    answers.push_back({"backward", context.explain(placed.backward()), problem.result_bytes(true)});
   return answers;
 }
 
-std::size_t bytes_of(std::initializer_list<const Tensor*> tensors) {
+std::size_t bytes_of(const std::vector<Tensor>& tensors) {
   std::size_t bytes = 0;
-  for (const Tensor* t : tensors)
-    if (*t) bytes += static_cast<std::size_t>(t->count()) * size_of(t->dtype);
+  for (const Tensor& t : tensors)
+    if (t) bytes += static_cast<std::size_t>(t.count()) * size_of(t.dtype);
   return bytes;
 }
 
@@ -66,8 +65,11 @@ std::vector<Answer> explain_case(const Context& context, const std::string& line
   const testing::Setup setup(c, testing::Fill::untouched, memory);
   const BackwardProblem& p = setup.placed();
   std::vector<Answer> answers{
-      {"forward", context.explain(p.forward), bytes_of({&p.forward.out, &p.forward.lse})}};
-  if (c.backward()) answers.push_back({"backward", context.explain(p), bytes_of({&p.dq, &p.dk, &p.dv})});
+      {"forward", context.explain(p.forward), bytes_of({p.forward.out, p.forward.lse})}};
+  if (!c.backward()) return answers;
+  std::vector<Tensor> gradients{p.dq, p.dk, p.dv};
+  for (const CapturedGradient& g : p.dcaptured) gradients.push_back(g.gradient);
+  answers.push_back({"backward", context.explain(p), bytes_of(gradients)});
   return answers;
 }
 

@@ -27,6 +27,7 @@ void check_companions(const ProblemOptions& o) {
   if (o.max_seqlen_kv && o.cu_seqlens_kv.empty()) refuse_alone("--max-seqlen-kv", "--cu-seqlens-kv");
   if (o.max_pages && !lists) refuse_alone("--max-pages", "--page-indptr, --page-indices and --last-page-len");
   if (!o.dlse.empty() && o.dout.empty()) refuse_alone("--dlse", "--dout");
+  if (!o.grads.empty() && o.dout.empty()) refuse_alone("--grad", "--dout");
   if (!o.grad_dtype.empty() && o.dout.empty()) refuse_alone("--grad-dtype", "--dout");
   if (!o.cu_seqlens_kv.empty() && (lists || !o.page_table.empty()))
     throw Error(Code::invalid_argument,
@@ -129,6 +130,10 @@ BackwardProblem FileProblem::placed(const std::function<Tensor(const Tensor&)>& 
     if (auto* t = std::get_if<Tensor>(&value)) *t = place(*t);
   if (p.mask) p.mask = Mask::parse(mask_, bindings);
   if (p.score) p.score = Score::parse(score_, bindings);
+  for (std::size_t i = 0; i < grads_.size(); ++i) {
+    to.dcaptured[i].captured = std::get<Tensor>(bindings.values.at(grads_[i]));
+    to.dcaptured[i].gradient = place(to.dcaptured[i].gradient);
+  }
   return to;
 }
 
@@ -172,12 +177,36 @@ void FileProblem::allocate_results(const ProblemOptions& o) {
   backward_.dq = gradient("dq", p.q);
   backward_.dk = gradient("dk", p.k);
   backward_.dv = gradient("dv", p.v);
+  allocate_captured_gradients(o);
 }
 
-std::size_t FileProblem::result_bytes(std::initializer_list<std::string_view> names) const {
+// What else a wish for a gradient may be wrong about, the library says when it plans.
+void FileProblem::allocate_captured_gradients(const ProblemOptions& o) {
+  for (const std::string& name : o.grads) {
+    const auto bound = bindings_.values.find(name);
+    const Tensor* tensor = bound == bindings_.values.end() ? nullptr : std::get_if<Tensor>(&bound->second);
+    if (!tensor)
+      throw Error(Code::invalid_argument,
+                  fmt::format("--grad {}: no --tensor has this name; add --tensor {}=TENSOR",
+                              files::printable(name), files::printable(name)));
+    const std::string result = "d" + name;
+    for (const Result& r : results_)
+      if (r.name == result)
+        throw Error(Code::invalid_argument,
+                    fmt::format("--grad {}: there is a result {} already; give the tensor another name, once",
+                                files::printable(name), files::printable(result)));
+    // Other types get a place too: the library refuses them by name.
+    const bool keeps_type = is_floating(tensor->dtype) && o.grad_dtype != "f32";
+    const Tensor gradient = allocate(result, keeps_type ? tensor->dtype : DType::f32, tensor->shape, false);
+    backward_.dcaptured.push_back({*tensor, gradient});
+    grads_.push_back(name);
+  }
+}
+
+std::size_t FileProblem::result_bytes(bool backward) const {
   std::size_t bytes = 0;
   for (const Result& r : results_)
-    if (std::find(names.begin(), names.end(), r.name) != names.end()) bytes += r.bytes();
+    if (r.of_backward() == backward) bytes += r.bytes();
   return bytes;
 }
 

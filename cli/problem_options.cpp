@@ -31,6 +31,12 @@ void add_tensor_options(CLI::App& app, ProblemOptions& o) {
       ->group(group);
   tensor("--dout", o.dout, "Gradient of out: computes dq, dk and dv too");
   tensor("--dlse", o.dlse, "Gradient of lse, with --dout; f32");
+  app.add_option("--grad", o.grads,
+                 "With --dout: the gradient of a --tensor that the score reads, as result dNAME. Repeatable")
+      ->type_name("NAME")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(group);
 }
 
 void add_length_options(CLI::App& app, ProblemOptions& o) {
@@ -96,7 +102,9 @@ void add_meaning_options(CLI::App& app, ProblemOptions& o) {
       ->type_name("TYPE")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->group(group);
-  app.add_option("--grad-dtype", o.grad_dtype, "Type of dq, dk, dv, with --dout: f32, or q's (default: q's)")
+  app.add_option(
+         "--grad-dtype", o.grad_dtype,
+         "Type of dq, dk, dv, with --dout: f32, or q's (default: q's). f32 makes gradients of --grad f32 too")
       ->type_name("TYPE")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->group(group);

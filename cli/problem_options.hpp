@@ -26,7 +26,7 @@ struct ProblemOptions {
   std::string page_table, page_indptr, page_indices, last_page_len;
   std::optional<float> scale;
   std::string mask, score;
-  std::vector<std::string> tensors, numbers;
+  std::vector<std::string> tensors, numbers, grads;
   std::string query_start = "bottom_right", key_start = "0";
   std::string out_dtype, grad_dtype, dout, dlse;
   std::string device = "cpu";
@@ -44,6 +44,8 @@ struct Result {
   Tensor view, stored;
   std::unique_ptr<void, decltype(&std::free)> memory{nullptr, &std::free};
 
+  /// Whether backward writes it.
+  bool of_backward() const { return name != "out" && name != "lse"; }
   std::size_t bytes() const { return static_cast<std::size_t>(stored.count()) * size_of(stored.dtype); }
 };
 
@@ -60,21 +62,22 @@ class FileProblem {
   const BackwardProblem& backward() const { return backward_; }
   /// The problem with each of its tensors, captured ones too, replaced by what `place` answers for it.
   BackwardProblem placed(const std::function<Tensor(const Tensor&)>& place) const;
-  /// out and lse; then dq, dk, dv when there is a dout.
+  /// out and lse; then, when there is a dout, dq, dk, dv and the gradients of captured tensors.
   const std::deque<Result>& results() const { return results_; }
   /// The tensor of a reference, axes in the library's order if it has the layout of q.
   Tensor tensor(const std::string& option, const std::string& reference, bool in_layout);
   const Inputs& inputs() const { return inputs_; }
   /// A tensor of q's layout with its axes in the order of the files.
   Tensor as_stored(const Tensor& tensor) const { return lay_out(tensor); }
-  /// Bytes of the results of these names.
-  std::size_t result_bytes(std::initializer_list<std::string_view> names) const;
+  /// Bytes of the results of one direction.
+  std::size_t result_bytes(bool backward) const;
 
  private:
   void read_layouts(const ProblemOptions&);
   void read_programs(const ProblemOptions&);
   void read_starts(const ProblemOptions&);
   void allocate_results(const ProblemOptions&);
+  void allocate_captured_gradients(const ProblemOptions&);
   Tensor lay_out(const Tensor& tensor) const;
   Tensor optional_i32(const std::string& option, const std::string& reference);
   Tensor allocate(const std::string& name, DType dtype, const Dims& shape, bool in_layout);
@@ -83,6 +86,7 @@ class FileProblem {
   bool heads_first_ = false;
   std::string mask_, score_;  // texts
   Bindings bindings_;
+  std::vector<std::string> grads_;  // names of bindings, in the order of backward_.dcaptured
   BackwardProblem backward_;
   std::deque<Result> results_;
 };

@@ -25,7 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kExamples = R"help(
 The output file holds out, with --lse also lse, with --dout also dq, dk and dv, in the order of axes of
---layout; lse is [batch, heads, rows] or, packed, [heads, rows]. It appears whole or not at all.
+--layout, with --grad NAME also dNAME; lse is [batch, heads, rows] or, packed, [heads, rows]. It appears
+whole or not at all.
 TFLOP/s counts the visible (query, key) pairs only.
 
 Examples:
@@ -33,7 +34,8 @@ Examples:
   bolide run qkv.safetensors --mask "doc[q] == doc[kv]" --tensor doc=doc.npy --expect out --tolerance 1e-3
   bolide run q.npy k.npy v.npy --layout bhsd --score "30 * tanh(score / 30)" --json
   bolide run step.safetensors --cu-seqlens-q cu --page-table pages --seqused-kv used --mask "kv <= q"
-  bolide run train.safetensors --mask "kv <= q" --dout dout -o grads.safetensors --expect dq=dq_ref)help";
+  bolide run train.safetensors --mask "kv <= q" --dout dout -o grads.safetensors --expect dq=dq_ref
+  bolide run train.safetensors --score "score + t[h, q - kv + 9]" --tensor t --dout dout --grad t)help";
 
 struct RunOptions {
   ProblemOptions problem;
@@ -91,6 +93,11 @@ const Result* find_result(const FileProblem& problem, const std::string& name) {
   return nullptr;
 }
 
+// lse and gradients of captured tensors have axes of their own.
+bool has_layout(const std::string& result) {
+  return result == "out" || result == "dq" || result == "dk" || result == "dv";
+}
+
 std::vector<Expected> read_expected(const RunOptions& o, FileProblem& problem) {
   if (o.tolerance && o.expect.empty())
     throw Error(Code::invalid_argument, "--tolerance says how far --expect may be; there is no --expect");
@@ -101,11 +108,13 @@ std::vector<Expected> read_expected(const RunOptions& o, FileProblem& problem) {
     Expected e{"out", text, {}};
     for (const char* name : {"out", "lse", "dq", "dk", "dv"})
       if (text.starts_with(std::string(name) + "=")) e = {name, text.substr(std::strlen(name) + 1), {}};
+    for (const Result& r : problem.results())
+      if (text.starts_with(r.name + "=")) e = {r.name, text.substr(r.name.size() + 1), {}};
     const Result* result = find_result(problem, e.result);
     if (!result)
       throw Error(Code::invalid_argument, fmt::format("--expect {}: there is no {} without --dout",
                                                       files::printable(text), e.result));
-    e.values = problem.tensor("--expect", e.reference, e.result != "lse");
+    e.values = problem.tensor("--expect", e.reference, has_layout(e.result));
     if (!is_floating(e.values.dtype))
       throw Error(Code::invalid_problem,
                   fmt::format("--expect {} has elements of type {}; results are floating-point numbers",
@@ -115,7 +124,7 @@ std::vector<Expected> read_expected(const RunOptions& o, FileProblem& problem) {
           Code::invalid_problem,
           fmt::format("--expect {} has shape {}, {} has {}; they must be equal",
                       files::printable(e.reference),
-                      shape_text(e.result == "lse" ? e.values.shape : problem.as_stored(e.values).shape),
+                      shape_text(has_layout(e.result) ? problem.as_stored(e.values).shape : e.values.shape),
                       e.result, shape_text(result->stored.shape)));
     all.push_back(std::move(e));
   }
@@ -226,7 +235,8 @@ void add_run(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--expect", options->expect,
-          "Compares out (or RESULT: out, lse, dq, dk, dv) with a tensor and says how far it is. Repeatable")
+          "Compares out (or RESULT: out, lse, dq, dk, dv, dNAME) with a tensor and says how far it is. "
+          "Repeatable")
       ->type_name("[RESULT=]TENSOR")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

@@ -22,10 +22,12 @@ Json tensor_json(const Tensor& t) {
 // JSON has no infinities: null stands for one (docs/command.md).
 Json number_json(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
+bool is_gradient(const std::string& result) { return result != "out" && result != "lse"; }
+
 Json expectations_json(const RunReport& report, bool backward) {
   Json list = Json::array();
   for (const Expectation& e : report.expectations) {
-    if ((e.result.front() == 'd') != backward) continue;
+    if (is_gradient(e.result) != backward) continue;
     const Comparison& c = e.comparison;
     list.push_back({{"result", e.result},
                     {"reference", e.reference},
@@ -36,6 +38,18 @@ Json expectations_json(const RunReport& report, bool backward) {
                     {"rmse_in_floors", number_json(c.floors())},
                     {"mismatched_nonfinite", c.mismatched_nonfinite},
                     {"within_tolerance", e.within_tolerance}});
+  }
+  return list;
+}
+
+// Gradients of captured tensors, in the order of --grad.
+Json captured_json(const FileProblem& problem) {
+  Json list = Json::array();
+  for (const Result& r : problem.results()) {
+    if (!r.of_backward() || r.name == "dq" || r.name == "dk" || r.name == "dv") continue;
+    Json tensor = tensor_json(r.stored);
+    tensor["name"] = r.name;
+    list.push_back(std::move(tensor));
   }
   return list;
 }
@@ -122,13 +136,14 @@ std::string report_text(const RunReport& report, const ProblemOptions& o, const 
   text += timing_line(report.forward, report.visible_pairs);
   text += lse_line(report.lse);
   for (const Expectation& e : report.expectations)
-    if (e.result.front() != 'd') text += expectation_line(e);
+    if (!is_gradient(e.result)) text += expectation_line(e);
   if (report.backward) {
     text += fmt::format("backward on {}, {}\n", o.device, report.backward->path);
-    for (const char* name : {"dq", "dk", "dv"}) text += tensor_line(name, stored(problem, name), "");
+    for (const Result& r : problem.results())
+      if (r.of_backward()) text += tensor_line(r.name.c_str(), r.stored, "");
     text += timing_line(*report.backward, report.visible_pairs);
     for (const Expectation& e : report.expectations)
-      if (e.result.front() == 'd') text += expectation_line(e);
+      if (is_gradient(e.result)) text += expectation_line(e);
   }
   if (!report.output.empty()) {
     text += fmt::format("wrote {}:", files::printable(report.output));
@@ -159,6 +174,7 @@ std::string report_json(const RunReport& report, const ProblemOptions& o, const 
   if (report.backward) {
     Json backward = head_json("backward", o, *report.backward);
     for (const char* name : {"dq", "dk", "dv"}) backward[name] = tensor_json(stored(problem, name));
+    backward["dcaptured"] = captured_json(problem);
     add_timing(backward, report, *report.backward);
     backward["expect"] = expectations_json(report, true);
     add_output(backward, report);

@@ -10,7 +10,7 @@
 namespace bolide::cli {
 
 struct Expectation {
-  std::string result;     ///< out, lse, dq, dk or dv
+  std::string result;     ///< out, lse, dq, dk, dv or dNAME
   std::string reference;  ///< the tensor expected, as typed
   Comparison comparison;
   bool within_tolerance = true;

@@ -5,14 +5,14 @@
 //   out   = sum_j p_j v_j                      with p_j = exp(s_j - lse)
 //   ds_j  = p_j (dout . v_j - dout . out + dlse)
 //   dq    = scale sum_j ds_j score'_j k_j,     dk_j += scale ds_j score'_j q,     dv_j += p_j dout
+//   dt[x] = sum over the pairs that read t[x] of ds_j d score_j / d t[x], for a captured tensor t
 #include "cpu/naive.hpp"
 
 #include <omp.h>
 
 #include <cmath>
 
-#include "cpu/naive_memory.hpp"
-#include "program/evaluator.hpp"
+#include "cpu/naive_captured.hpp"
 
 namespace bolide::cpu {
 namespace {
@@ -40,11 +40,15 @@ struct Naive {
     if (p.score) score.emplace(p.score.expr());
   }
 
-  // Fills r.q, r.p with the probabilities of query row i, r.slope with the score program's derivatives and
-  // r.visible with what may count: masked keys and scores of -inf (contract C13) do not. Returns lse.
+  program::Row row(const Sequence& seq, std::int64_t b, std::int64_t h, std::int64_t i) const {
+    return {.b = b, .h = h, .q = seq.query_start + i, .len_q = seq.len_q, .len_kv = seq.len_kv};
+  }
+
+  // Fills r.q, r.raw, r.p with the probabilities of query row i, r.slope with the score program's derivatives
+  // and r.visible with what may count: masked keys and scores of -inf (contract C13) do not. Returns lse.
   double probabilities(const Sequence& seq, std::int64_t b, std::int64_t h, std::int64_t i,
                        RowBuffers& r) const {
-    const program::Row at{.b = b, .h = h, .q = seq.query_start + i, .len_q = seq.len_q, .len_kv = seq.len_kv};
+    const program::Row at = row(seq, b, h, i);
     const int n = static_cast<int>(seq.len_kv);
     const std::int64_t key_head = h / sizes.group();
     load_row(problem.q, row_offset(problem.q, rows.query(b, i), h), r.q);
@@ -57,6 +61,7 @@ struct Naive {
       load_row(problem.k, row_offset(problem.k, rows.key(b, j), key_head), r.key);
       r.p[j] = sizes.scale * dot(r.q, r.key);
     }
+    std::copy_n(r.p.data(), n, r.raw.data());
     if (score) score->score(at, seq.key_start, n, r.p.data(), r.slope.data(), r.scratch);
     else std::fill_n(r.slope.data(), n, 1.0);
 
@@ -90,7 +95,8 @@ struct Naive {
 
 // Adds query row i's share to the gradients and writes its dq.
 void differentiate_row(const Naive& naive, const BackwardProblem& p, const Sequence& seq, std::int64_t b,
-                       std::int64_t h, std::int64_t i, const KeyGradients& sums, RowBuffers& r) {
+                       std::int64_t h, std::int64_t i, const KeyGradients& sums, CapturedSums::Part& captured,
+                       RowBuffers& r) {
   const Slot slot = naive.rows.query(b, i);
   const std::int64_t key_head = h / naive.sizes.group();
   naive.probabilities(seq, b, h, i, r);
@@ -104,12 +110,14 @@ void differentiate_row(const Naive& naive, const BackwardProblem& p, const Seque
     const Slot key = naive.rows.key(b, j);
     load_row(p.forward.k, row_offset(p.forward.k, key, key_head), r.key);
     load_row(p.forward.v, row_offset(p.forward.v, key, key_head), r.value);
-    const double ds = r.p[j] * (dot(r.dout, r.value) - delta + dlse) * r.slope[j] * naive.sizes.scale;
-    add_scaled(r.dq, ds, r.key);
-    add_scaled(sums.key(key), ds, r.q);
+    r.d_s[j] = r.p[j] * (dot(r.dout, r.value) - delta + dlse);
+    const double d_qk = r.d_s[j] * r.slope[j] * naive.sizes.scale;
+    add_scaled(r.dq, d_qk, r.key);
+    add_scaled(sums.key(key), d_qk, r.q);
     add_scaled(sums.value(key), r.p[j], r.dout);
   }
   store_row(p.dq, row_offset(p.dq, slot, h), r.dq);
+  captured.add(naive.row(seq, b, h, i), seq.key_start, r);
 }
 
 }  // namespace
@@ -145,18 +153,26 @@ void naive_backward(const NaivePlan& plan, const BackwardProblem& p, Workspace w
   fill(p.dq, 0.0);
   fill(p.dk, 0.0);
   fill(p.dv, 0.0);
-#pragma omp parallel for num_threads(plan.threads) schedule(dynamic)
+  const CapturedSums captured(p, s);
+  auto* const totals = static_cast<double*>(workspace.data);
+  captured.clear(totals);
+#pragma omp parallel for num_threads(plan.threads) schedule(dynamic) ordered
   for (std::int64_t key_head = 0; key_head < s.heads_kv; ++key_head) {
-    std::byte* memory = static_cast<std::byte*>(workspace.data) + omp_get_thread_num() * plan.thread_bytes;
+    std::byte* memory = static_cast<std::byte*>(workspace.data) + plan.shared_bytes +
+                        omp_get_thread_num() * plan.thread_bytes;
     const KeyGradients sums(reinterpret_cast<double*>(memory), p.forward.k, s);
-    RowBuffers r(memory + gradient_bytes(p.forward, s), s);
+    CapturedSums::Part part(captured, totals, memory + gradient_bytes(p.forward, s));
+    RowBuffers r(memory + gradient_bytes(p.forward, s) + captured.thread_bytes(), s);
     for (std::int64_t b = 0; b < s.batch; ++b) {
       const Sequence seq = naive.rows.sequence(b);
       for (std::int64_t h = key_head * s.group(); h < (key_head + 1) * s.group(); ++h)
-        for (std::int64_t i = 0; i < seq.len_q; ++i) differentiate_row(naive, p, seq, b, h, i, sums, r);
+        for (std::int64_t i = 0; i < seq.len_q; ++i) differentiate_row(naive, p, seq, b, h, i, sums, part, r);
     }
     sums.store(p, key_head);
+#pragma omp ordered
+    part.add_to(totals);
   }
+  captured.store(totals);
 }
 
 }  // namespace bolide::cpu

@@ -10,11 +10,13 @@ namespace bolide::cpu {
 // One thread's rows in the workspace.
 struct RowBuffers {
   std::span<double> q, out, dout, dq, key, value, p, slope;
+  std::span<double> raw;  // scores before the program
+  std::span<double> d_s;  // gradients of the scores after it
   std::span<std::uint8_t> visible;
   void* scratch;  // for the programs, aligned to 64 bytes
 
   static std::size_t bytes(const Sizes& s) {
-    return (3 * s.head_dim + 3 * s.head_dim_v + 2 * s.rows_kv) * sizeof(double) + s.rows_kv + 128;
+    return (3 * s.head_dim + 3 * s.head_dim_v + 4 * s.rows_kv) * sizeof(double) + s.rows_kv + 128;
   }
   RowBuffers(std::byte* memory, const Sizes& s) {
     auto take = [&memory](std::int64_t n) {
@@ -24,7 +26,7 @@ struct RowBuffers {
     };
     q = take(s.head_dim), dq = take(s.head_dim), key = take(s.head_dim);
     out = take(s.head_dim_v), dout = take(s.head_dim_v), value = take(s.head_dim_v);
-    p = take(s.rows_kv), slope = take(s.rows_kv);
+    p = take(s.rows_kv), slope = take(s.rows_kv), raw = take(s.rows_kv), d_s = take(s.rows_kv);
     visible = {reinterpret_cast<std::uint8_t*>(memory), static_cast<std::size_t>(s.rows_kv)};
     const auto end = reinterpret_cast<std::uintptr_t>(memory + s.rows_kv);
     scratch = reinterpret_cast<void*>((end + 63) / 64 * 64);

@@ -2,8 +2,7 @@
 #include <omp.h>
 
 #include "cpu/naive.hpp"
-#include "cpu/naive_memory.hpp"
-#include "program/evaluator.hpp"
+#include "cpu/naive_captured.hpp"
 
 namespace bolide::cpu {
 namespace {
@@ -39,8 +38,11 @@ std::shared_ptr<const NaivePlan> plan_naive(const ForwardProblem& p, const Sizes
 std::shared_ptr<const NaivePlan> plan_naive(const BackwardProblem& p, const Sizes& s) {
   auto plan = plan_rows(p.forward, s);
   plan->threads = static_cast<int>(std::clamp<std::int64_t>(s.heads_kv, 1, plan->threads));
-  plan->thread_bytes += gradient_bytes(p.forward, s);
-  plan->workspace_bytes = plan->threads * plan->thread_bytes;
+  const CapturedSums captured(p, s);
+  plan->details = captured.details();
+  plan->shared_bytes = (captured.shared_bytes() + 63) / 64 * 64;
+  plan->thread_bytes += gradient_bytes(p.forward, s) + captured.thread_bytes();
+  plan->workspace_bytes = plan->shared_bytes + plan->threads * plan->thread_bytes;
   return plan;
 }
 

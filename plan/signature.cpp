@@ -1,6 +1,7 @@
 // Folds a problem's plan-relevant facts into 128 bits.
 #include "plan/signature.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "program/facts.hpp"
@@ -73,6 +74,16 @@ Signature signature(const BackwardProblem& p, const KnownPrograms& known) {
   Folder f{known};
   f.fold(p.forward);
   for (const Tensor* t : {&p.dout, &p.dlse, &p.dq, &p.dk, &p.dv}) f.fold(*t);
+  f.fold(p.dcaptured.size());
+  if (p.dcaptured.empty()) return f.s;
+  // Which of the score's tensors each is, and its shape: the program's hash knows neither.
+  const std::vector<Tensor> captured =
+      p.forward.score ? program::facts(p.forward.score.expr()).captured : std::vector<Tensor>();
+  for (const CapturedGradient& g : p.dcaptured) {
+    const auto same = [&](const Tensor& t) { return program::same_view(t, g.captured); };
+    f.fold(std::find_if(captured.begin(), captured.end(), same) - captured.begin());
+    f.fold(g.captured), f.fold(g.gradient);
+  }
   return f.s;
 }
 

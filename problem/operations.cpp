@@ -66,11 +66,23 @@ ForwardProblem fwd_kvcache(const FwdKvcacheArgs& a) {
 }
 
 BackwardProblem bwd(const BwdArgs& a) {
-  return {.forward = dense(a), .dout = a.dout, .dlse = a.dlse, .dq = a.dq, .dk = a.dk, .dv = a.dv};
+  return {.forward = dense(a),
+          .dout = a.dout,
+          .dlse = a.dlse,
+          .dq = a.dq,
+          .dk = a.dk,
+          .dv = a.dv,
+          .dcaptured = a.dcaptured};
 }
 
 BackwardProblem varlen_bwd(const VarlenBwdArgs& a) {
-  return {.forward = varlen(a), .dout = a.dout, .dlse = a.dlse, .dq = a.dq, .dk = a.dk, .dv = a.dv};
+  return {.forward = varlen(a),
+          .dout = a.dout,
+          .dlse = a.dlse,
+          .dq = a.dq,
+          .dk = a.dk,
+          .dv = a.dv,
+          .dcaptured = a.dcaptured};
 }
 
 }  // namespace bolide

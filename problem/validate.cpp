@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "program/facts.hpp"
+#include "program/names.hpp"
 
 namespace bolide {
 namespace {
@@ -255,6 +256,69 @@ struct Checker {
   }
 };
 
+// The name by which a program's text calls a tensor; "" if it does not capture it.
+template <class Program>
+std::string captured_name(const Program& program, const Tensor& t) {
+  if (!program) return {};
+  const program::TableNames names(*program.expr().node());
+  for (const program::Captured& c : names.tables())
+    if (program::same_view(c.tensor, t)) return c.name;
+  return {};
+}
+
+void check_captured_gradient(const ForwardProblem& f, const CapturedGradient& g) {
+  if (!g.captured)
+    contradiction("dcaptured has an entry without a captured tensor; give {captured, gradient}");
+  const std::string name = captured_name(f.score, g.captured);
+  if (name.empty()) {
+    const std::string in_mask = captured_name(f.mask, g.captured);
+    if (!in_mask.empty())
+      contradiction(
+          fmt::format("dcaptured asks for the gradient of {}, which only the mask reads; a mask decides and "
+                      "has no slope: "
+                      "leave {} out of dcaptured",
+                      in_mask, in_mask));
+    contradiction(
+        fmt::format("dcaptured asks for the gradient of a tensor {} {} that the score program, {}, does not "
+                    "capture; give "
+                    "the very view that the program was made with",
+                    name_of(g.captured.dtype), shape_text(g.captured.shape), f.score.text()));
+  }
+  if (!is_floating(g.captured.dtype))
+    contradiction(
+        fmt::format("{} has type {}; only tensors of floats have gradients: leave it out of dcaptured", name,
+                    name_of(g.captured.dtype)));
+  const std::string gradient = "d" + name;
+  if (!g.gradient)
+    contradiction(fmt::format("{} is missing; give a tensor of shape {}, as {} has", gradient,
+                              shape_text(g.captured.shape), name));
+  if (g.gradient.shape != g.captured.shape)
+    contradiction(fmt::format("{} has shape {}, {} has {}; they must be equal", gradient,
+                              shape_text(g.gradient.shape), name, shape_text(g.captured.shape)));
+  if (g.gradient.dtype != g.captured.dtype && g.gradient.dtype != DType::f32)
+    contradiction(fmt::format("{} has type {}; it must be {}'s, {}, or f32", gradient,
+                              name_of(g.gradient.dtype), name, name_of(g.captured.dtype)));
+  if (g.gradient.device != f.q.device)
+    contradiction(fmt::format("{} lies on another device than q; bring them together", gradient));
+  check_view(g.gradient, gradient.c_str(), Role::output);
+}
+
+void check_captured_gradients(const BackwardProblem& p) {
+  for (std::size_t i = 0; i < p.dcaptured.size(); ++i) {
+    const CapturedGradient& g = p.dcaptured[i];
+    check_captured_gradient(p.forward, g);
+    const std::string name = captured_name(p.forward.score, g.captured);
+    for (std::size_t j = 0; j < i; ++j) {
+      const CapturedGradient& other = p.dcaptured[j];
+      if (program::same_view(g.captured, other.captured))
+        contradiction(fmt::format("dcaptured names {} twice; give it once", name));
+      if (g.gradient.count() > 0 && g.gradient.data == other.gradient.data)
+        contradiction(fmt::format("d{} and d{} begin at the same address; give each memory of its own",
+                                  captured_name(p.forward.score, other.captured), name));
+    }
+  }
+}
+
 }  // namespace
 
 std::string shape_text(const Dims& d) { return fmt::format("[{}]", fmt::join(d.begin(), d.end(), ", ")); }
@@ -305,6 +369,7 @@ Sizes validate(const BackwardProblem& p) {
                                 shape_text(p.dlse.shape), shape_text(f.lse.shape)));
     if (p.dlse.device != f.q.device) contradiction("dlse lies on another device than q; bring them together");
   }
+  check_captured_gradients(p);
   return s;
 }
 

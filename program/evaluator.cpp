@@ -296,6 +296,37 @@ std::size_t Evaluator::scratch_bytes() const {
   return std::max({tapes_->mask.bytes(), tapes_->value.bytes(), tapes_->value_and_slope.bytes()});
 }
 
+// The slope, then the indices: in float64 like the program that they come from, so that it is the element
+// which the program read.
+struct SlopeEvaluator::Tapes {
+  Tape<double> tape;
+  Dims shape;
+};
+
+SlopeEvaluator::SlopeEvaluator(const TableSlope& slope) {
+  std::vector<Expr> roots{slope.slope};
+  roots.insert(roots.end(), slope.indices.begin(), slope.indices.end());
+  tapes_ = std::make_shared<const Tapes>(Tapes{Tape<double>(Graph(roots)), slope.table.tensor.shape});
+}
+
+std::size_t SlopeEvaluator::scratch_bytes() const { return tapes_->tape.bytes(); }
+
+void SlopeEvaluator::run(const Row& row, std::int64_t kv_begin, int n, const double* score, double* slope,
+                         std::int64_t* element, void* scratch) const {
+  const Tape<double>& tape = tapes_->tape;
+  const Dims& shape = tapes_->shape;
+  tape.run({row, kv_begin, score}, n, scratch, [&](int first, int count, const std::byte* memory) {
+    std::memcpy(slope + first, memory + tape.root(0), count * sizeof(double));
+    std::fill_n(element + first, count, std::int64_t{0});
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      const auto* index = reinterpret_cast<const std::int64_t*>(memory + tape.root(axis + 1));
+      for (int i = first; i < first + count; ++i)
+        element[i] =
+            element[i] * shape[axis] + std::clamp<std::int64_t>(index[i - first], 0, shape[axis] - 1);
+    }
+  });
+}
+
 void Evaluator::mask(const Row& row, std::int64_t kv_begin, int n, std::uint8_t* visible,
                      void* scratch) const {
   const Tape<float>& tape = tapes_->mask;

@@ -27,4 +27,22 @@ class Evaluator {
   std::shared_ptr<const Tapes> tapes_;
 };
 
+struct TableSlope;
+
+/// One gather of a score program and its slope, compiled: where along a row of keys which element of the
+/// captured tensor is read, and how steeply the program rises with it. Otherwise as Evaluator.
+class SlopeEvaluator {
+ public:
+  explicit SlopeEvaluator(const TableSlope& slope);
+  std::size_t scratch_bytes() const;
+  /// For key kv_begin + i, whose score before the program is score[i]: slope[i] and element[i], counted
+  /// row-major over the table's shape. The table must have elements.
+  void run(const Row& row, std::int64_t kv_begin, int n, const double* score, double* slope,
+           std::int64_t* element, void* scratch) const;
+
+ private:
+  struct Tapes;
+  std::shared_ptr<const Tapes> tapes_;
+};
+
 }  // namespace bolide::program

@@ -222,9 +222,17 @@ void Setup::add_captured() {
     const DType type = file ? file->view.dtype : g.dtype;
     parts_.push_back(
         {Arena(let.name, type, shape, strides(shape, order, false, 0), 0, false, fill_), nullptr, {}});
-    captured_.emplace_back(let.name, static_cast<int>(parts_.size()) - 1);
+    const int part = static_cast<int>(parts_.size()) - 1;
+    captured_.emplace_back(let.name, part);
+    if (std::find(case_.dcaptured.begin(), case_.dcaptured.end(), let.name) != case_.dcaptured.end()) {
+      parts_.push_back({Arena("d" + let.name, case_.grad_f32 ? DType::f32 : type, shape,
+                              strides(shape, order, true, 1), case_.offset, true, fill_),
+                        nullptr,
+                        {}});
+      captured_gradients_.emplace_back(part, part + 1);
+    }
     if (fill_ == Fill::untouched) continue;
-    const Tensor t = parts_.back().arena.host();
+    const Tensor t = view(part, false);
     if (!file) {
       g.fill(t, scramble(case_.seed, stream));
       continue;

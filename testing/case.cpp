@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <set>
 
@@ -100,6 +101,33 @@ bool parse_integer(std::string_view text, std::int64_t& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+bool mentions(std::string_view program, std::string_view name) {
+  const auto word = [&](std::size_t at) {
+    return at < program.size() &&
+           (std::isalnum(static_cast<unsigned char>(program[at])) || program[at] == '_');
+  };
+  for (std::size_t at = program.find(name); at != std::string_view::npos; at = program.find(name, at + 1))
+    if ((at == 0 || !word(at - 1)) && !word(at + name.size())) return true;
+  return false;
+}
+
+// Each wanted gradient is of a tensor of floats that a let names and the score mentions.
+static void check_captured_gradients(const Case& c) {
+  for (const std::string& name : c.dcaptured) {
+    if (std::count(c.dcaptured.begin(), c.dcaptured.end(), name) > 1)
+      wrong(fmt::format("dcaptured names {} twice; give it once", name));
+    const auto let = std::find_if(c.lets.begin(), c.lets.end(), [&](const Let& l) { return l.name == name; });
+    if (let == c.lets.end())
+      wrong(fmt::format("dcaptured names {}, which no let does; add let {}=randn(h)", name, name));
+    const Generator g = parse_generator(let->name, let->text);
+    if (!g.is_tensor() || (g.kind != Generator::file && !is_floating(g.dtype)))
+      wrong(fmt::format("dcaptured names {}, which is {}; gradients are of tensors of floats", name,
+                        let->text));
+    if (!mentions(c.score, name))
+      wrong(fmt::format("dcaptured names {}, which the score does not use", name));
+  }
+}
+
 std::int64_t Spread::largest() const {
   return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
 }
@@ -150,8 +178,9 @@ void Case::validate() const {
     wrong("pages is given but keys are not paged; add kv=paged:64");
   if (!packed() && (cu_i64 || max_seqlen || tail))
     wrong("cu, max_seqlen and tail belong to packed rows; add q=packed or kv=packed");
-  if (!backward() && (dlse || dout_f32 || grad_f32))
-    wrong("dlse, dout and grad belong to gradients; use bwd or varlen_bwd");
+  if (!backward() && (dlse || dout_f32 || grad_f32 || !dcaptured.empty()))
+    wrong("dlse, dout, grad and dcaptured belong to gradients; use bwd or varlen_bwd");
+  check_captured_gradients(*this);
   if (backward() && !lse) wrong("lse=no with a gradient; backward reads the lse that forward wrote");
   if (backward() && data == Data::nan)
     wrong("data=nan with a gradient; the rule for NaN speaks of out and lse: use a forward");

@@ -60,6 +60,7 @@ struct Case {
   std::string scale;  ///< as written, so that it prints as it was read; empty: 1 / sqrt(head_dim)
   std::string mask, score;
   std::vector<Let> lets;
+  std::vector<std::string> dcaptured;  ///< lets whose gradients are wanted
   bool out_f32 = false, lse = true, dlse = false, dout_f32 = false, grad_f32 = false;
   bool cu_i64 = false, max_seqlen = false;
   std::int64_t tail = 0;
@@ -93,5 +94,7 @@ const std::vector<Key>& keys();
 const char* name_of(Operation);
 /// A non-negative or negative integer that is the whole text.
 bool parse_integer(std::string_view text, std::int64_t& value);
+/// True if a program's text has the name as a word of its own.
+bool mentions(std::string_view program, std::string_view name);
 
 }  // namespace bolide::testing

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -143,15 +144,32 @@ class Checker {
     if (bad.empty()) bad = keep("dq", compare_gradient("dq", a.result(pa.dq), want.dq, want.dq_slack));
     if (bad.empty()) bad = keep("dk", compare_gradient("dk", a.result(pa.dk), want.dk, want.dk_slack));
     if (bad.empty()) bad = keep("dv", compare_gradient("dv", a.result(pa.dv), want.dv, want.dv_slack));
+    for (std::size_t i = 0; i < pa.dcaptured.size() && bad.empty(); ++i)
+      bad = compare_gradient(captured_name(i).c_str(), a.result(pa.dcaptured[i].gradient), want.dcaptured[i],
+                             want.dcaptured_slack[i])
+                .failure;
     if (!bad.empty()) return bad;
     const Kept dq(a.result(pa.dq)), dk(a.result(pa.dk)), dv(a.result(pa.dv));
+    std::vector<Kept> captured;
+    for (const CapturedGradient& g : pa.dcaptured) captured.emplace_back(a.result(g.gradient));
     for (auto [setup, problem, why] : {std::tuple{&a, &pa, kRepeat}, {&b, &pb, kPoison}}) {
       bad = run_backward(*setup, plan);
       if (bad.empty()) bad = compare_kept("dq", dq, setup->result(problem->dq), why);
       if (bad.empty()) bad = compare_kept("dk", dk, setup->result(problem->dk), why);
       if (bad.empty()) bad = compare_kept("dv", dv, setup->result(problem->dv), why);
+      for (std::size_t i = 0; i < captured.size() && bad.empty(); ++i)
+        bad = compare_kept(captured_name(i).c_str(), captured[i],
+                           setup->result(problem->dcaptured[i].gradient), why);
       if (!bad.empty()) return bad;
     }
+    return {};
+  }
+
+  // Of entry i of the problem's dcaptured, which are in the order of the lets.
+  std::string captured_name(std::size_t i) const {
+    for (const Let& let : case_.lets)
+      if (std::count(case_.dcaptured.begin(), case_.dcaptured.end(), let.name) && i-- == 0)
+        return "d" + let.name;
     return {};
   }
 
@@ -178,7 +196,7 @@ Case count_case(const Case& of) {
   Case c = of;
   c.data = Data::count, c.out_f32 = true, c.lse = true, c.score.clear();
   if (c.backward()) c.operation = c.operation == Operation::bwd ? Operation::fwd : Operation::varlen_fwd;
-  c.dlse = c.dout_f32 = c.grad_f32 = false;
+  c.dlse = c.dout_f32 = c.grad_f32 = false, c.dcaptured.clear();
   return c;
 }
 

@@ -197,9 +197,11 @@ Comparison compare_gradient(const char* name, const Tensor& t, const Values& wan
                 ": nothing contributes to it, so it must be 0";
     return c;
   }
-  const Errors e = measure(t, got, want.data, slack.data.data(), nullptr);
+  Tensor precision = t;
+  if (t.dtype == DType::f64) precision.dtype = DType::f32;  // no back end promises more
+  const Errors e = measure(precision, got, want.data, slack.data.data(), nullptr);
   c.distance = e.distance;
-  c.failure = judge(name, t, e, got, want.data, 2);
+  c.failure = judge(name, precision, e, got, want.data, 2);
   return c;
 }
 

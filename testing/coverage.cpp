@@ -130,6 +130,12 @@ std::vector<Option> make_options() {
       yes_no(
           "grad_f32", [](const Case& c) { return c.grad_f32; }, backward),
       yes_no(
+          "dcaptured", [](const Case& c) { return !c.dcaptured.empty(); },
+          [](const Case& c) {
+            return c.backward() && std::any_of(c.lets.begin(), c.lets.end(),
+                                               [&](const Let& let) { return has_gradient(c, let); });
+          }),
+      yes_no(
           "cu_i64", [](const Case& c) { return c.cu_i64; }, packed),
       yes_no(
           "max_seqlen", [](const Case& c) { return c.max_seqlen; }, packed),
@@ -157,6 +163,9 @@ constexpr Rule kContradictions[] = {
     {"op", "fwd", "grad_f32", "*"},
     {"op", "varlen_fwd", "grad_f32", "*"},
     {"op", "fwd_kvcache", "grad_f32", "*"},
+    {"op", "fwd", "dcaptured", "*"},
+    {"op", "varlen_fwd", "dcaptured", "*"},
+    {"op", "fwd_kvcache", "dcaptured", "*"},
     {"op", "bwd", "lse", "no"},
     {"op", "varlen_bwd", "lse", "no"},
     {"op", "bwd", "data", "nan"},
@@ -164,9 +173,12 @@ constexpr Rule kContradictions[] = {
     {"dlse", "*", "lse", "no"},
     {"dout_f32", "*", "lse", "no"},
     {"grad_f32", "*", "lse", "no"},
+    {"dcaptured", "*", "lse", "no"},
+    {"score", "none", "dcaptured", "*"},
     {"dlse", "*", "data", "nan"},
     {"dout_f32", "*", "data", "nan"},
     {"grad_f32", "*", "data", "nan"},
+    {"dcaptured", "*", "data", "nan"},
     {"op", "varlen_fwd", "q", "dense"},
     {"op", "varlen_bwd", "q", "dense"},
     {"kv", "dense", "page", "*"},

@@ -1,6 +1,9 @@
 // The derivative of a score program at a point, with rules of its own: a second opinion on the library's.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
+#include <set>
 #include <string_view>
 
 #include "program/point.hpp"
@@ -15,6 +18,7 @@ struct Point {
   program::Row row;
   std::int64_t kv;
   double score;
+  const Node* variable = nullptr;  // a gather whose value is varied; null: the score is
 
   double value(const Expr::NodePointer& n) const {
     return program::eval_score_point(n->type == Type::floating ? Expr(n) : detail::call("float", {Expr(n)}),
@@ -22,7 +26,7 @@ struct Point {
   }
 
   double slope(const Expr::NodePointer& n) const {
-    if (n->op == program::Op::score) return 1;
+    if (variable ? n.get() == variable : n->op == program::Op::score) return 1;
     if (n->type != Type::floating || !program::is_operator(n->op)) return 0;
     const std::string_view name = program::spec_of(n->op).symbol;
     if (name == "where") return value(n->args[0]) != 0 ? slope(n->args[1]) : slope(n->args[2]);
@@ -74,6 +78,31 @@ double score_derivative(const Expr& program, std::int64_t b, std::int64_t h, std
                         std::int64_t len_q, std::int64_t len_kv, double score) {
   const Point at{{.b = b, .h = h, .q = q, .len_q = len_q, .len_kv = len_kv}, kv, score};
   return at.slope(program.node());
+}
+
+std::vector<Expr> gathers(const Expr& program, const Tensor& table) {
+  std::vector<Expr> found;
+  std::set<const Node*> seen;
+  const std::function<void(const Expr::NodePointer&)> visit = [&](const Expr::NodePointer& n) {
+    if (!seen.insert(n.get()).second) return;
+    if (n->op == program::Op::gather && program::same_view(n->captured.tensor, table)) found.emplace_back(n);
+    for (const auto& a : n->args) visit(a);
+  };
+  visit(program.node());
+  return found;
+}
+
+GatherSlope gather_slope(const Expr& program, const Expr& gather, const program::Row& row, std::int64_t kv,
+                         double score) {
+  const Point at{row, kv, score, gather.node().get()};
+  const Dims& shape = gather.node()->captured.tensor.shape;
+  GatherSlope g{at.slope(program.node()), 0};
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    const double index = at.value(gather.node()->args[static_cast<std::size_t>(axis)]);
+    g.element = g.element * shape[axis] +
+                static_cast<std::int64_t>(std::clamp(index, 0.0, static_cast<double>(shape[axis] - 1)));
+  }
+  return g;
 }
 
 }  // namespace bolide::testing

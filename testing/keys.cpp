@@ -183,6 +183,25 @@ Key seed_key() {
           [](const Case& c) { return c.seed ? std::to_string(c.seed) : ""; }};
 }
 
+Key captured_gradients_key() {
+  return {"dcaptured", "names of lets, separated by commas",
+          "captured tensors whose gradients are asked for; their type: captured's, or with grad=f32 that",
+          [](Case& c, std::string_view v) {
+            for (std::size_t begin = 0;;) {
+              const std::size_t comma = v.find(',', begin);
+              c.dcaptured.emplace_back(v.substr(begin, comma - begin));
+              if (c.dcaptured.back().empty()) return false;
+              if (comma == std::string_view::npos) return true;
+              begin = comma + 1;
+            }
+          },
+          [](const Case& c) {
+            std::string out;
+            for (const std::string& name : c.dcaptured) out += (out.empty() ? "" : ",") + name;
+            return out;
+          }};
+}
+
 Key let_key() {
   return {"let", "name=generator",
           "names a captured tensor or a number for mask and score; any number of them",
@@ -225,6 +244,7 @@ std::vector<Key> make_keys() {
       choice_key("dlse", &Case::dlse, {"no", "yes"}, "whether a gradient arrives at lse"),
       choice_key("dout", &Case::dout_f32, {"same", "f32"}, "type of dout: q's or f32"),
       choice_key("grad", &Case::grad_f32, {"same", "f32"}, "type of dq, dk, dv: q's or f32"),
+      captured_gradients_key(),
       choice_key("cu", &Case::cu_i64, {"i32", "i64"}, "type of cu_seqlens"),
       choice_key("max_seqlen", &Case::max_seqlen, {"absent", "given"},
                  "whether packed rows state their longest length"),

@@ -160,6 +160,9 @@ Case draw_once(Random r) {
   draw_lengths_of(c, r);
   draw_meaning(c, r);
   c.seed = r.bits() % 1'000'000'000;
+  if (c.backward() && r.chance(0.75))
+    for (const Let& let : c.lets)
+      if (has_gradient(c, let) && r.chance(0.85)) c.dcaptured.push_back(let.name);
   return c;
 }
 

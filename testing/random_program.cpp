@@ -7,6 +7,8 @@
 #include <cctype>
 #include <utility>
 
+#include "testing/captured.hpp"
+
 namespace bolide::testing {
 namespace {
 
@@ -237,6 +239,11 @@ const char* pick(const char* const (&list)[N], Random& r) {
 }
 
 }  // namespace
+
+bool has_gradient(const Case& c, const Let& let) {
+  const Generator g = parse_generator(let.name, let.text);
+  return g.is_tensor() && is_floating(g.dtype) && mentions(c.score, let.name);
+}
 
 bool gathers_by_q(std::string_view program) {
   int depth = 0;

@@ -12,6 +12,9 @@ void draw_mask(Case& c, Random&, bool may_gather_by_q);
 /// agree.
 void draw_score(Case& c, Random&, bool may_gather_by_q);
 
+/// True if a let is a tensor of floats that the score mentions.
+bool has_gradient(const Case& c, const Let& let);
+
 /// True if a text reads a table at an index that depends on q.
 bool gathers_by_q(std::string_view program);
 

@@ -99,7 +99,8 @@ struct Head {
   const std::vector<Place> places;        // of the same rows
   const std::uint8_t* seen;
   Reference& result;
-  Matrix q, k, v, p, slope;  // p: scores, then probabilities; slope: d score program / d score
+  // raw: scores before the program; p: scores, then probabilities; slope: d score program / d score
+  Matrix q, k, v, raw, p, slope;
   std::vector<double> lse;
 
   Head(const BackwardProblem& bp, const Sequence& s, std::int64_t b, std::int64_t h, std::int64_t group,
@@ -117,11 +118,20 @@ struct Head {
         q(gather(bp.forward.q, places, h)),
         k(gather(bp.forward.k, s.keys, h / group)),
         v(gather(bp.forward.v, s.keys, h / group)),
+        raw(q.rows, s.len_kv()),
         p(q.rows, s.len_kv()),
         slope(q.rows, s.len_kv()),
         lse(rows.size()) {}
 
   bool sees(std::int64_t i, std::int64_t j) const { return seen[i * p.columns + j] && p[i][j] != -kInf; }
+
+  program::Row position(std::int64_t i) const {
+    return {.b = b,
+            .h = h,
+            .q = seq.query_start + rows[static_cast<std::size_t>(i)],
+            .len_q = seq.len_q(),
+            .len_kv = seq.len_kv()};
+  }
 
   void scores(std::int64_t i) {
     double reach = 0;
@@ -130,13 +140,9 @@ struct Head {
       p[i][j] = -kInf;
       if (!seen[i * p.columns + j]) continue;
       double s = scale * inner_product(q[i], k[j], k.columns);
-      slope[i][j] = 1;
+      raw[i][j] = s, slope[i][j] = 1;
       if (program) {
-        const program::Row row{.b = b,
-                               .h = h,
-                               .q = seq.query_start + rows[static_cast<std::size_t>(i)],
-                               .len_q = seq.len_q(),
-                               .len_kv = seq.len_kv()};
+        const program::Row row = position(i);
         const std::int64_t kv = seq.key_start + j;
         slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
         s = program::eval_score_point(program.expr(), row, kv, s);
@@ -197,8 +203,8 @@ struct Head {
         if (!sees(i, j)) continue;
         const double d_p = inner_product(d_out[i], v[j], v.columns) - delta + d_lse;
         const double d_s = scale * slope[i][j] * p[i][j] * d_p;
-        const double slack =
-            std::abs(scale * slope[i][j] * p[i][j]) * (delta_slack + lse_slack * std::abs(d_p));
+        const double d_p_slack = delta_slack + lse_slack * std::abs(d_p);
+        const double slack = std::abs(scale * slope[i][j] * p[i][j]) * d_p_slack;
         const Place key = seq.keys[static_cast<std::size_t>(j)];
         add(result.dq.row(at, h), d_s, k[j], k.columns);
         add(result.dk.row(key, key_head), d_s, q[i], q.columns);
@@ -206,6 +212,25 @@ struct Head {
         add_absolute(result.dq_slack.row(at, h), slack, k[j], k.columns);
         add_absolute(result.dk_slack.row(key, key_head), slack, q[i], q.columns);
         add_absolute(result.dv_slack.row(key, key_head), lse_slack * p[i][j], d_out[i], v.columns);
+        captured(i, j, d_p, d_p_slack);
+      }
+    }
+  }
+
+  // The pairs' terms of each captured tensor's gradient: dS before the program's slope, times d program /
+  // d element.
+  void captured(std::int64_t i, std::int64_t j, double d_p, double slack) {
+    for (std::size_t t = 0; t < problem.dcaptured.size(); ++t) {
+      if (result.dcaptured[t].data.empty()) continue;
+      const Expr& program = problem.forward.score.expr();
+      for (const Expr& read : gathers(program, problem.dcaptured[t].captured)) {
+        const GatherSlope g = gather_slope(program, read, position(i), seq.key_start + j, raw[i][j]);
+        const auto element = static_cast<std::size_t>(g.element);
+        result.dcaptured[t].data[element] += p[i][j] * d_p * g.slope;
+        // A slope may cancel to nothing, as 1 - tanh^2 does: float64 leaves that much of its terms.
+        const double noise = 0x1p-50 * (1 + std::abs(raw[i][j])) * std::abs(p[i][j] * d_p);
+        result.dcaptured_slack[t].data[element] +=
+            std::abs(p[i][j] * g.slope) * slack + (std::isfinite(noise) ? noise : 0);
       }
     }
   }
@@ -223,7 +248,7 @@ struct Head {
 Values::Values(const Dims& s, double fill) : shape(s) {
   std::int64_t n = 1;
   for (const std::int64_t size : s) n *= size;
-  data.assign(static_cast<std::size_t>(s.rank() ? n : 0), fill);
+  data.assign(static_cast<std::size_t>(n), fill);
 }
 
 double* Values::row(Place at, std::int64_t head) {
@@ -294,6 +319,8 @@ Reference reference(const BackwardProblem& bp, bool backward, const std::vector<
   if (backward) {
     r.dq = r.dq_slack = Values(p.q.shape), r.dk = r.dk_slack = Values(p.k.shape),
     r.dv = r.dv_slack = Values(p.v.shape);
+    for (const CapturedGradient& g : bp.dcaptured)
+      r.dcaptured.emplace_back(g.captured.shape), r.dcaptured_slack.emplace_back(g.captured.shape);
   }
   const double scale = p.scale ? *p.scale : 1 / std::sqrt(static_cast<double>(p.q.shape[p.q.rank() - 1]));
   for (std::size_t b = 0; b < all.size(); ++b)

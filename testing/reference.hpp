@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "program/point.hpp"
+
 namespace bolide::testing {
 
 /// A row's place in a row tensor: batch entry or page, and row in it; packed tensors have one outer.
@@ -54,6 +56,7 @@ struct Reference {
   /// slope where that is above 1: what a program does to a score, it does to the score's error.
   Values lse_reach;
   Values dq_slack, dk_slack, dv_slack;
+  std::vector<Values> dcaptured, dcaptured_slack;  ///< in the problem's order
   /// Rows that were not looked at, by their place in out (elements over head_dim_v) and in lse; none if
   /// empty.
   std::vector<std::uint8_t> skipped_out, skipped_lse;
@@ -65,5 +68,16 @@ Reference reference(const BackwardProblem& problem, bool backward, const std::ve
 /// d program / d score at one point, by the chain rule over the tree.
 double score_derivative(const Expr& program, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t kv,
                         std::int64_t len_q, std::int64_t len_kv, double score);
+
+/// The places in a program that read a captured tensor.
+std::vector<Expr> gathers(const Expr& program, const Tensor& table);
+/// d program / d (what one of them reads) at one point, and which element that is, row-major. The table must
+/// have elements.
+struct GatherSlope {
+  double slope;
+  std::int64_t element;
+};
+GatherSlope gather_slope(const Expr& program, const Expr& gather, const program::Row&, std::int64_t kv,
+                         double score);
 
 }  // namespace bolide::testing

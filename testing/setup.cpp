@@ -119,6 +119,9 @@ BackwardProblem Setup::assemble(bool placed) const {
   if (!c.backward()) return {.forward = p};
   const Tensor dout = view(dout_, placed), dlse = view(dlse_, placed), dq = view(dq_, placed),
                dk = view(dk_, placed), dv = view(dv_, placed);
+  std::vector<CapturedGradient> dcaptured;
+  for (const auto& [of, gradient] : captured_gradients_)
+    dcaptured.push_back({.captured = view(of, placed), .gradient = view(gradient, placed)});
   BackwardProblem made;
   if (c.operation == Operation::bwd) {
     made = bwd({.dout = dout,
@@ -131,6 +134,7 @@ BackwardProblem Setup::assemble(bool placed) const {
                 .dk = dk,
                 .dv = dv,
                 .dlse = dlse,
+                .dcaptured = dcaptured,
                 .scale = a.scale,
                 .mask = a.mask,
                 .score = a.score,
@@ -146,6 +150,7 @@ BackwardProblem Setup::assemble(bool placed) const {
                        .dk = dk,
                        .dv = dv,
                        .dlse = dlse,
+                       .dcaptured = dcaptured,
                        .cu_seqlens_q = view(cu_q_, placed),
                        .cu_seqlens_kv = view(cu_kv_, placed),
                        .seqused_q = p.seqused_q,

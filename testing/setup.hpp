@@ -80,6 +80,7 @@ class Setup {
       key_start_ = -1;
   int table_ = -1, indptr_ = -1, indices_ = -1, last_page_len_ = -1;
   std::vector<std::pair<std::string, int>> captured_;
+  std::vector<std::pair<int, int>> captured_gradients_;  // of a captured tensor, its gradient
   std::vector<std::pair<std::string, Bindings::Value>> numbers_;
   BackwardProblem host_, placed_;
   std::vector<testing::Sequence> sequences_;

@@ -18,7 +18,11 @@ std::int64_t less(std::int64_t n) { return n > 0 ? n - 1 : n; }
 // Simpler relatives, boldest first. A step that changes nothing is skipped by the caller.
 std::vector<Step> steps() {
   std::vector<Step> all = {
-      [](Case& c) { c.score.clear(); },
+      [](Case& c) { c.score.clear(), c.dcaptured.clear(); },
+      [](Case& c) { c.dcaptured.clear(); },
+      [](Case& c) {
+        if (!c.dcaptured.empty()) c.dcaptured.pop_back();
+      },
       [](Case& c) { c.mask.clear(); },
       [](Case& c) {
         c.operation = c.queries == Rows::packed || !c.backward() ? c.operation : Operation::bwd;

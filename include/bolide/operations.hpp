@@ -50,7 +50,8 @@ ForwardProblem fwd_kvcache(const FwdKvcacheArgs&);
 /// Arguments of bwd. out and lse are what fwd wrote with the same arguments.
 struct BwdArgs {
   Tensor dout, q, k, v, out, lse, dq, dk, dv;
-  Tensor dlse;  ///< optional: the gradient that arrives at lse
+  Tensor dlse;                              ///< optional: the gradient that arrives at lse
+  std::vector<CapturedGradient> dcaptured;  ///< optional: {{bias, dbias}} for a score that captures bias
   std::optional<float> scale;
   Mask mask;
   Score score;
@@ -62,6 +63,7 @@ BackwardProblem bwd(const BwdArgs&);
 struct VarlenBwdArgs {
   Tensor dout, q, k, v, out, lse, dq, dk, dv;
   Tensor dlse;
+  std::vector<CapturedGradient> dcaptured;
   Tensor cu_seqlens_q, cu_seqlens_kv;
   std::int64_t max_seqlen_q = 0, max_seqlen_kv = 0;
   Tensor seqused_q, seqused_kv, leftpad, page_table;

@@ -5,6 +5,7 @@
 #include <bolide/tensor.hpp>
 #include <optional>
 #include <variant>
+#include <vector>
 
 namespace bolide {
 
@@ -74,15 +75,25 @@ struct ForwardProblem {
   Start key_start;
 };
 
+/// One float tensor that `forward.score` captures, and where its gradient goes.
+struct CapturedGradient {
+  Tensor captured;  ///< the very view the score captures: same elements, type, shape and strides
+  Tensor gradient;  ///< [like captured], each of its elements by itself even where captured's strides are 0;
+                    ///< f32 or captured's type
+};
+
 /// Gradients of a ForwardProblem. `forward.out` and `forward.lse` are what its forward wrote, and are read
 /// here. dout [like out], q's type or out's. dq, dk, dv have the shapes of q, k, v and one type of theirs or
 /// f32. Every element of them is written: rows that no query sees get 0, rows of shared pages the sum over
-/// the sequences that share them.
+/// the sequences that share them. dcaptured is as complete: elements that no visible pair reads get +0, an
+/// element that many pairs read, through clamping too, the sum over them.
 struct BackwardProblem {
   ForwardProblem forward;
   Tensor dout;
   Tensor dlse;  ///< optional, [like lse] f32: gradient that arrives at lse
   Tensor dq, dk, dv;
+  std::vector<CapturedGradient>
+      dcaptured;  ///< in any order, each tensor at most once; the others' are not wanted
 };
 
 }  // namespace bolide

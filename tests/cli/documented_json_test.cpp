@@ -49,8 +49,10 @@ class DocumentedJson : public ::testing::Test {
 
   void SetUp() override {
     const Array<float> x = some_numbers({1, 4, 2, 8}, 1);
-    files::write_safetensors(folder / "in.safetensors",
-                             {{"q", x.tensor()}, {"k", x.tensor()}, {"v", x.tensor()}});
+    const Array<float> bias = some_numbers({2}, 2);
+    files::write_safetensors(
+        folder / "in.safetensors",
+        {{"q", x.tensor()}, {"k", x.tensor()}, {"v", x.tensor()}, {"bias", bias.tensor()}});
   }
   // Every line of stdout must be an object; returns the last.
   Json run(const std::vector<std::string>& arguments, int exit = 0) {
@@ -65,10 +67,13 @@ class DocumentedJson : public ::testing::Test {
 
 TEST_F(DocumentedJson, Run) {
   const Json backward = run({"run", "in.safetensors", "--json", "--dout", "q", "--expect", "q", "--expect",
-                             "dq=q", "--mask", "kv <= q", "-o", "out.safetensors"});
+                             "dq=q", "--mask", "kv <= q", "--score", "score + bias[h]", "--tensor", "bias",
+                             "--grad", "bias", "-o", "out.safetensors"});
   EXPECT_EQ(backward["operation"], "backward");
   EXPECT_EQ(backward["visible_pairs"], 20);
   EXPECT_EQ(backward["expect"].size(), 1u);
+  EXPECT_EQ(backward["dcaptured"].size(), 1u);
+  EXPECT_EQ(backward["dcaptured"][0]["name"], "dbias");
   EXPECT_EQ(printed, documented("JSON of run"));
 }
 

@@ -316,6 +316,75 @@ TEST_F(Run, GradientsMatchFiniteDifferences) {
   check("dv", &Plain::v);
 }
 
+TEST_F(Run, GradientsOfCapturedTensors) {
+  const Plain p(1, 3, 4, 2, 1, 8, 8);
+  const Array<float> dout = some_numbers({1, 3, 2, 8}, 9), near = some_numbers({3}, 11),
+                     heat = some_numbers({}, 12);
+  write(p, {{"g", dout.tensor()}, {"near", near.tensor()}, {"heat", heat.tensor()}});
+  const std::vector<std::string> options{
+      "--mask",        "kv <= q", "--score",  "score * heat + near[q - kv]",
+      "--tensor",      "near",    "--tensor", "heat",
+      "--query-start", "1",       "--dout",   "g",
+      "--grad",        "near",    "--grad",   "heat"};
+  const Ran ran = run(options);
+  EXPECT_NE(ran.out.find("dnear     f32 [3]"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("wrote out.safetensors: out lse dq dk dv dnear dheat"), std::string::npos)
+      << ran.out;
+  const auto objective = [&](const Array<float>& near_at, float heat_at) {
+    const Attention a = attention(
+        p, kScale8, [](int, int, int i, int j) { return j <= i + 1; },
+        [&](double s, int i, int j) {
+          return s * heat_at + near_at.values[static_cast<std::size_t>(std::min(i + 1 - j, 2))];
+        });
+    double sum = 0;
+    for (std::size_t i = 0; i < dout.values.size(); ++i) sum += double{dout.values[i]} * a.out.values[i];
+    return sum;
+  };
+  constexpr float kStep = 1.0f / 64;
+  const Array<float> dnear = result("dnear"), dheat = result("dheat");
+  ASSERT_EQ(dnear.shape, near.shape);
+  ASSERT_EQ(dheat.shape, heat.shape);
+  for (std::size_t i = 0; i < 3; ++i) {
+    Array<float> up = near, down = near;
+    up.values[i] += kStep, down.values[i] -= kStep;
+    const double difference = objective(up, heat.values[0]) - objective(down, heat.values[0]);
+    EXPECT_NEAR(dnear.values[i], difference / (2 * kStep), 1e-3) << i;
+  }
+  EXPECT_NEAR(
+      dheat.values[0],
+      (objective(near, heat.values[0] + kStep) - objective(near, heat.values[0] - kStep)) / (2 * kStep),
+      1e-3);
+  // As an input they are compared like every other result; heads first changes nothing about them.
+  write("ref.safetensors", {{"dnear_ref", dnear.tensor()}});
+  std::vector<std::string> again = options;
+  again.insert(again.end(), {"--expect", "dnear=ref.safetensors:dnear_ref", "--tolerance", "0"});
+  run(again);
+}
+
+TEST_F(Run, GradientsOfCapturedTensorsAreRefusedByName) {
+  const Plain p(1, 3, 4, 2, 1, 8, 8);
+  const Array<float> t = some_numbers({4}, 9);
+  write(p, {{"t", t.tensor()}, {"g", p.q.tensor()}});
+  const auto sentence = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"run", "in.safetensors"});
+    const Ran ran = bolide(more, {folder.path()});
+    EXPECT_EQ(ran.exit, 2) << ran.out;
+    return ran.err;
+  };
+  const std::string text = "score + t[kv]";
+  EXPECT_NE(
+      sentence({"--score", text, "--tensor", "t", "--grad", "t"}).find("--grad means nothing without --dout"),
+      std::string::npos);
+  EXPECT_NE(sentence({"--dout", "g", "--grad", "t"}).find("--grad t: no --tensor has this name"),
+            std::string::npos);
+  EXPECT_NE(sentence({"--dout", "g", "--score", "score + k[kv]", "--tensor", "k=t", "--grad", "k"})
+                .find("--grad k: there is a result dk already"),
+            std::string::npos);
+  EXPECT_NE(sentence({"--dout", "g", "--mask", "t[kv] > 0", "--tensor", "t", "--grad", "t"})
+                .find("which only the mask reads"),
+            std::string::npos);
+}
+
 TEST_F(Run, ExpectSaysHowFarItIsAndJudgesByTolerance) {
   const Plain p(1, 4, 4, 2, 2, 8, 8);
   Attention expected = attention(p, kScale8, [](int, int, int, int) { return true; });

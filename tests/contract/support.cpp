@@ -38,6 +38,7 @@ CaseRun::CaseRun(const std::string& line, Fill fill)
   cpu.backward(backward, p, {aligned(workspace), backward.workspace_bytes()});
   EXPECT_EQ(setup_.download(), "") << line;
   keep(dq_tensor, setup_.host().dq), keep(dk_tensor, setup_.host().dk), keep(dv_tensor, setup_.host().dv);
+  for (const CapturedGradient& g : setup_.host().dcaptured) keep(captured_tensors.emplace_back(), g.gradient);
 }
 
 // Row-major, apart from the setup's images, which the next run overwrites.

@@ -31,6 +31,7 @@ class CaseRun {
   Reference want() const;
   /// Host tensors of the results.
   Tensor out_tensor, lse_tensor, dq_tensor, dk_tensor, dv_tensor;
+  std::vector<Tensor> captured_tensors;  ///< gradients of captured tensors, in the problem's order
 
  private:
   void keep(Tensor& result, const Tensor& of);

@@ -222,5 +222,50 @@ TEST(Validate, Backward) {
   EXPECT_THROW(validate(spoilt), Error);
 }
 
+TEST(Validate, GradientsOfCapturedTensors) {
+  const float slopes[4] = {}, limits[4] = {};
+  const std::int32_t pads[2] = {};
+  float dslopes[8] = {};
+  const Tensor s(slopes, {4}), pad(pads, {2}), limit(limits, {4});
+  BackwardProblem b{.forward = dense_problem(),
+                    .dout = {memory, {2, 5, 4, 6}},
+                    .dq = {memory, {2, 5, 4, 8}},
+                    .dk = {memory, {2, 7, 2, 8}},
+                    .dv = {memory, {2, 7, 2, 6}},
+                    .dcaptured = {{s, {dslopes, {4}}}}};
+  b.forward.score = Score::parse("score - slope[h] * abs(q - kv) + pad[b]", {{"slope", s}, {"pad", pad}});
+  b.forward.mask = Mask::parse("limit[h] > 0.5", {{"limit", limit}});
+  EXPECT_NO_THROW(validate(b));
+  const auto expect_sentence = [&](std::vector<CapturedGradient> wanted, std::vector<std::string> words) {
+    BackwardProblem bad = b;
+    bad.dcaptured = std::move(wanted);
+    try {
+      validate(bad);
+      ADD_FAILURE() << "accepted; expected " << words.front();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Code::invalid_problem);
+      for (const std::string& w : words)
+        EXPECT_NE(std::string(e.what()).find(w), std::string::npos) << e.what();
+    }
+  };
+  const Tensor good(dslopes, {4});
+  expect_sentence({{Tensor(), good}}, {"without a captured tensor"});
+  expect_sentence({{Tensor(dslopes, {4}), good}}, {"f32 [4]", "does not capture", "slope[h]"});
+  expect_sentence({{limit, good}}, {"limit", "only the mask"});
+  expect_sentence({{pad, Tensor(dslopes, {2})}}, {"pad", "i32", "only tensors of floats"});
+  expect_sentence({{s, Tensor()}}, {"dslope is missing", "[4]"});
+  expect_sentence({{s, Tensor(dslopes, {3})}}, {"dslope has shape [3]", "[4]"});
+  expect_sentence({{s, Tensor(dslopes, DType::f16, {4})}}, {"dslope has type f16", "f32"});
+  expect_sentence({{s, Tensor(dslopes, DType::f32, {4}, {0})}}, {"dslope is written", "twice"});
+  expect_sentence({{s, Tensor(dslopes, {4}, Device::cuda(0))}}, {"dslope lies on another device"});
+  expect_sentence({{s, good}, {s, Tensor(dslopes + 4, {4})}}, {"slope twice"});
+  const Tensor two(limits, {2, 2});
+  b.forward.score = Score::parse("score - slope[h] + t[q, kv]", {{"slope", s}, {"t", two}});
+  b.forward.query_start = TopLeft{};
+  expect_sentence({{s, good}, {two, Tensor(dslopes, {2, 2})}}, {"dslope and dt begin at the same address"});
+  b.forward.score = {};
+  expect_sentence({{s, good}}, {"does not capture"});
+}
+
 }  // namespace
 }  // namespace bolide

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "testing/captured.hpp"
 #include "tests/program/plain_integer.hpp"
 
 namespace bolide::testing {
@@ -603,11 +604,15 @@ std::vector<std::string> catalogue_cases() {
                     m.text + "\"");
   }
   for (const CatalogueScore& s : catalogue_scores()) {
-    std::string lets;
-    for (const auto& [name, generator] : score_tables())
-      if (uses(s.text, name)) lets += " let " + name + "=" + generator;
+    std::string lets, gradients;
+    for (const auto& [name, generator] : score_tables()) {
+      if (!uses(s.text, name)) continue;
+      lets += " let " + name + "=" + generator;
+      if (is_floating(parse_generator(name, generator).dtype))
+        gradients += (gradients.empty() ? " dlse=yes dcaptured=" : ",") + name;
+    }
     lines.push_back(std::string("bwd ") + types[lines.size() % 3] + lets +
-                    " b=2 hq=2 sq=24 skv=40 d=8 start=top_left score=\"" + s.text + "\"");
+                    " b=2 hq=2 sq=24 skv=40 d=8 start=top_left score=\"" + s.text + "\"" + gradients);
   }
   return lines;
 }
