@@ -87,7 +87,9 @@ class Checker {
     outcome_.path = plan.path();
     std::optional<Plan> backward;
     if (case_.backward()) backward = context_.plan(a.placed());
-    const Reference want = reference(a.host(), case_.backward(), a.sequences(), a.visible());
+    const bool gpu = context_.device().kind == Device::Kind::cuda;
+    const Reference want = reference(a.host(), case_.backward(), a.sequences(), a.visible(),
+                                     gpu ? Programs::float32 : Programs::float64);
     Setup b(case_, Fill::finite, memory_, &a);
     std::string bad = forward(a, b, plan, want);
     if (bad.empty() && backward) bad = gradients(a, b, *backward, want);

@@ -133,6 +133,14 @@ struct Head {
             .len_kv = seq.len_kv()};
   }
 
+  // What a program in float32 adds to a score; 0 where that is not a number.
+  static double float32_error(const Expr& program, const program::Row& row, std::int64_t kv, double score) {
+    const auto rounded = static_cast<float>(score);
+    const double error = static_cast<double>(program::eval_score_point_f32(program, row, kv, rounded)) -
+                         program::eval_score_point(program, row, kv, rounded);
+    return std::isfinite(error) ? error : 0;
+  }
+
   void scores(std::int64_t i) {
     double reach = 0;
     const Score& program = problem.forward.score;
@@ -145,7 +153,8 @@ struct Head {
         const program::Row row = position(i);
         const std::int64_t kv = seq.key_start + j;
         slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
-        s = program::eval_score_point(program.expr(), row, kv, s);
+        const double exact = program::eval_score_point(program.expr(), row, kv, s);
+        s = result.programs == Programs::float32 ? exact + float32_error(program.expr(), row, kv, s) : exact;
       }
       p[i][j] = s;
       const double steepness = std::isfinite(slope[i][j]) ? std::max(1.0, std::abs(slope[i][j])) : 1;
@@ -309,10 +318,11 @@ void mark_skipped(Reference& r, const std::vector<Sequence>& all, const Visibili
 }  // namespace
 
 Reference reference(const BackwardProblem& bp, bool backward, const std::vector<Sequence>& all,
-                    const Visibility& v) {
+                    const Visibility& v, Programs programs) {
   const ForwardProblem& p = bp.forward;
   const std::int64_t heads = p.q.size(p.q.rank() - 2), key_heads = p.k.size(p.k.rank() - 2);
   Reference r;
+  r.programs = programs;
   r.out = r.out_reach = Values(p.out.shape);
   const Dims lse = p.q.rank() == 3 ? Dims{heads, p.q.size(0)} : Dims{p.q.size(0), heads, p.q.size(1)};
   r.lse = Values(lse, -kInf), r.lse_reach = Values(lse);

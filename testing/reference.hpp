@@ -47,10 +47,15 @@ struct Values {
   double& number(Place place, std::int64_t head);
 };
 
+/// What score programs are evaluated in. A GPU takes float32 (contract C2), where cos(0.2 * 1342) is off by
+/// 1e-5 whoever computes it; then the reference does the same to every score, and nothing else in float32.
+enum class Programs { float64, float32 };
+
 /// Where `slack` is given, it bounds what the rounding of the forward's stored out and lse may add to a
 /// gradient that is computed from them.
 struct Reference {
   Values out, lse, dq, dk, dv;
+  Programs programs = Programs::float64;
   Values out_reach;  ///< sum_j p_j |v_j| of each element: what out would be if nothing cancelled
   /// |scale| max_j sum_d |q_d k_jd| of each row (contract, budgets), each key's times the score program's
   /// slope where that is above 1: what a program does to a score, it does to the score's error.
@@ -63,7 +68,7 @@ struct Reference {
 };
 /// Tensors on the host. The gradients only if `backward` has them.
 Reference reference(const BackwardProblem& problem, bool backward, const std::vector<Sequence>&,
-                    const Visibility&);
+                    const Visibility&, Programs programs = Programs::float64);
 
 /// d program / d score at one point, by the chain rule over the tree.
 double score_derivative(const Expr& program, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t kv,

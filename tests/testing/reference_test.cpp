@@ -134,5 +134,22 @@ TEST(Reference, DerivativesOfEveryFunctionAreDifferenceQuotients) {
   }
 }
 
+TEST(Reference, ProgramsInFloat32AreOffAsFloat32Is) {
+  HostMemory memory;
+  const bolide::testing::Setup setup(
+      Case::parse("fwd f32 sq=1 skv=1500 d=4 score=\"score + cos(0.2 * kv)\" seed=1"), Fill::nonfinite,
+      memory);
+  const auto lse = [&](Programs programs) {
+    return reference(setup.host(), false, setup.sequences(), setup.visible(), programs).lse.data[0];
+  };
+  const double off = std::abs(lse(Programs::float32) - lse(Programs::float64));
+  EXPECT_GT(off, 1e-8);
+  EXPECT_LT(off, 1e-4);
+  const bolide::testing::Setup plain(Case::parse("fwd f32 sq=1 skv=1500 d=4 seed=1"), Fill::nonfinite,
+                                     memory);
+  EXPECT_EQ(reference(plain.host(), false, plain.sequences(), plain.visible(), Programs::float32).lse.data,
+            reference(plain.host(), false, plain.sequences(), plain.visible()).lse.data);
+}
+
 }  // namespace
 }  // namespace bolide::testing
