@@ -10,18 +10,13 @@
 namespace bolide::cpu {
 namespace {
 
-std::shared_ptr<const BackendPlan> described(std::shared_ptr<const NaivePlan> naive,
-                                             bool instead_of_tiles = false) {
+std::shared_ptr<const BackendPlan> described(std::shared_ptr<const NaivePlan> naive) {
   auto plan = std::make_shared<NaivePlan>(*naive);
   const std::pair<std::string, std::string> general[] = {
       {"arithmetic", "float64, rounded once"},
       {"threads", fmt::format("{}", plan->threads)},
       {"determinism", "D1, D2, D3: a row's bits depend on its own sequence alone"}};
   plan->details.insert(plan->details.begin(), std::begin(general), std::end(general));
-  if (instead_of_tiles)
-    plan->details.insert(
-        plan->details.begin(),
-        {"why not tiles", "gradients of captured tensors are summed by the definition alone"});
   return plan;
 }
 
@@ -33,8 +28,8 @@ class CpuBackend : public Backend {
     return described(plan_naive(p, s));
   }
   std::shared_ptr<const BackendPlan> plan(const BackwardProblem& p, const Sizes& s) const override {
-    if (tiled_ && p.dcaptured.empty()) return plan_tiled(p, s);
-    return described(plan_naive(p, s), tiled_);
+    if (tiled_) return plan_tiled(p, s);
+    return described(plan_naive(p, s));
   }
   void forward(const BackendPlan& plan, const ForwardProblem& p, Workspace w, Stream) const override {
     if (const auto* tiled = dynamic_cast<const TiledPlan*>(&plan)) tiled_forward(*tiled, p, w);

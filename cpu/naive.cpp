@@ -12,7 +12,8 @@
 
 #include <cmath>
 
-#include "cpu/naive_captured.hpp"
+#include "cpu/captured_sums.hpp"
+#include "cpu/naive_memory.hpp"
 
 namespace bolide::cpu {
 namespace {
@@ -117,7 +118,8 @@ void differentiate_row(const Naive& naive, const BackwardProblem& p, const Seque
     add_scaled(sums.value(key), r.p[j], r.dout);
   }
   store_row(p.dq, row_offset(p.dq, slot, h), r.dq);
-  captured.add(naive.row(seq, b, h, i), seq.key_start, r);
+  captured.add(naive.row(seq, b, h, i), seq.key_start, static_cast<int>(seq.len_kv), r.visible.data(),
+               r.raw.data(), r.d_s.data());
 }
 
 }  // namespace
@@ -153,7 +155,7 @@ void naive_backward(const NaivePlan& plan, const BackwardProblem& p, Workspace w
   fill(p.dq, 0.0);
   fill(p.dk, 0.0);
   fill(p.dv, 0.0);
-  const CapturedSums captured(p, s);
+  const CapturedSums captured(p, s, s.rows_kv);
   auto* const totals = static_cast<double*>(workspace.data);
   captured.clear(totals);
 #pragma omp parallel for num_threads(plan.threads) schedule(dynamic) ordered

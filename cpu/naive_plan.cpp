@@ -1,8 +1,9 @@
 // How much memory and how many threads the definition takes.
 #include <omp.h>
 
+#include "cpu/captured_sums.hpp"
 #include "cpu/naive.hpp"
-#include "cpu/naive_captured.hpp"
+#include "cpu/naive_memory.hpp"
 
 namespace bolide::cpu {
 namespace {
@@ -38,9 +39,9 @@ std::shared_ptr<const NaivePlan> plan_naive(const ForwardProblem& p, const Sizes
 std::shared_ptr<const NaivePlan> plan_naive(const BackwardProblem& p, const Sizes& s) {
   auto plan = plan_rows(p.forward, s);
   plan->threads = static_cast<int>(std::clamp<std::int64_t>(s.heads_kv, 1, plan->threads));
-  const CapturedSums captured(p, s);
+  const CapturedSums captured(p, s, s.rows_kv);
   plan->details = captured.details();
-  plan->shared_bytes = (captured.shared_bytes() + 63) / 64 * 64;
+  plan->shared_bytes = (captured.totals() * sizeof(double) + 63) / 64 * 64;
   plan->thread_bytes += gradient_bytes(p.forward, s) + captured.thread_bytes();
   plan->workspace_bytes = plan->shared_bytes + plan->threads * plan->thread_bytes;
   return plan;

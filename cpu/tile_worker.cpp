@@ -158,7 +158,8 @@ void TileWorker<T, P>::add_counts(TileCounts& all) const {
 }
 
 template <class T, class P>
-void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, TileClass c, bool slopes) {
+void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, TileClass c, bool slopes,
+                             T* raw) {
   multiply(Product<float, T>{.a = m.k,
                              .a_row = m.pitch_k,
                              .a_column = 1,
@@ -171,21 +172,26 @@ void TileWorker<T, P>::score(const Block& block, std::int64_t first, int keys, T
                              .k = static_cast<int>(t.sizes.head_dim),
                              .add = false,
                              .factor = static_cast<T>(t.sizes.scale)});
+  if (raw) std::copy_n(m.s, keys * m.pitch, raw);
   if (t.score) apply_score(block, first, keys, slopes);
   if (c == TileClass::some) hide(block, keys);
 }
 
 template <class T, class P>
+program::Row TileWorker<T, P>::position(const Block& block, int r) const {
+  return {.b = block.b,
+          .h = block.head_of(r),
+          .q = block.seq.query_start + block.row_of(r),
+          .len_q = block.seq.len_q,
+          .len_kv = block.seq.len_kv};
+}
+
+template <class T, class P>
 void TileWorker<T, P>::apply_score(const Block& block, std::int64_t first, int keys, bool slopes) {
-  const Sequence& seq = block.seq;
   for (int r = 0; r < block.size(); ++r) {
     for (int j = 0; j < keys; ++j) m.line[j] = m.s[j * m.pitch + r];
-    const program::Row at{.b = block.b,
-                          .h = block.head_of(r),
-                          .q = seq.query_start + block.row_of(r),
-                          .len_q = seq.len_q,
-                          .len_kv = seq.len_kv};
-    t.score->score(at, seq.key_start + first, keys, m.line, slopes ? m.line_slope : nullptr, m.scratch);
+    t.score->score(position(block, r), block.seq.key_start + first, keys, m.line,
+                   slopes ? m.line_slope : nullptr, m.scratch);
     for (int j = 0; j < keys; ++j) m.s[j * m.pitch + r] = static_cast<T>(m.line[j]);
     for (int j = 0; slopes && j < keys; ++j) m.slope[j * m.pitch + r] = static_cast<T>(m.line_slope[j]);
   }

@@ -108,8 +108,11 @@ class TileWorker {
 
   /// What the mask shows of a tile, into m.visible unless all of it.
   TileClass look(const Block&, std::int64_t first, int keys, bool all);
-  /// m.s (and m.slope, if asked for and there is a score program) of a tile, from m.k and m.q_columns.
-  void score(const Block&, std::int64_t first, int keys, TileClass, bool slopes);
+  /// m.s (and m.slope, if asked for and there is a score program) of a tile, from m.k and m.q_columns. `raw`,
+  /// if given, gets the scores before program and mask.
+  void score(const Block&, std::int64_t first, int keys, TileClass, bool slopes, T* raw = nullptr);
+  /// Where row r of a block stands.
+  program::Row position(const Block&, int r) const;
   /// Calls f(first key, keys, class) for each tile of keys that the block sees, in order.
   template <class F>
   void each_tile(const Block&, F&& f);

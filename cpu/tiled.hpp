@@ -21,6 +21,7 @@ struct TiledPlan : BackendPlan {
   int threads = 1;
   std::size_t scratch_bytes = 0;  ///< of the programs
   std::size_t thread_bytes = 0, shared_bytes = 0;
+  std::size_t tile_bytes = 0;  ///< of a thread's: where sums of captured gradients begin
   Classes classes = Classes::on;
 };
 
@@ -34,7 +35,7 @@ struct TileCounts {
 /// out and lse. A row's bits depend on its own sequence alone, not on the number of threads. The counts of
 /// the call are added to `counts`, if given.
 void tiled_forward(const TiledPlan&, const ForwardProblem&, Workspace, TileCounts* counts = nullptr);
-/// dq, dk, dv from the inputs and forward.out. Equal bits whatever the number of threads.
+/// dq, dk, dv and dcaptured from the inputs and forward.out. Equal bits whatever the number of threads.
 void tiled_backward(const TiledPlan&, const BackwardProblem&, Workspace, TileCounts* counts = nullptr);
 
 /// What the two need; throws nothing but what programs that the CPU cannot evaluate make it throw.

@@ -5,9 +5,14 @@
 //             dQ = dS K. max, sum and delta are kept
 //   columns:  each tile of keys visits its blocks of queries: P and dS again, dK = dS^T Q,  dV = P^T dO
 //
+//   captured: if their gradients are wanted, each key head's blocks once more: P (dP - delta) times the slope
+//   of
+//             what each pair reads. A key head's sums are one thread's, and are added in the heads' order
+//
 // Pages may be shared: their sums live in the workspace, a key head's are one thread's, in one order.
 #include <omp.h>
 
+#include "cpu/captured_sums.hpp"
 #include "cpu/elements.hpp"
 #include "cpu/tile_worker.hpp"
 #include "cpu/tiled_shared.hpp"
@@ -76,6 +81,22 @@ class Gradients {
     if (loaded) store_tile(b, key_head, first, keys);
   }
 
+  // What the pairs of a key head give to the gradients of captured tensors.
+  void captured(const Blocks& blocks, std::int64_t key_head, CapturedSums::Part& part) {
+    for (std::int64_t b = 0; b < t_.sizes.batch; ++b)
+      for (std::int64_t i = 0; i < blocks.per_key_head(); ++i)
+        for (std::int64_t row = 0; row < tiles_of(t_.sizes.rows_q, kTileQ); ++row) {
+          const auto block = blocks.at(t_.rows.sequence(b), b, key_head * blocks.per_key_head() + i, row);
+          if (!block) break;
+          load_block(*block);
+          recall_statistics(*block);
+          w.each_tile(*block, [&](std::int64_t first, int keys, TileClass c) {
+            load_tile(*block, first, keys);
+            add_captured(*block, first, keys, c, part);
+          });
+        }
+  }
+
  private:
   // True if all queries and all of dout are finite.
   bool load_block(const Block& block) {
@@ -112,6 +133,12 @@ class Gradients {
       shared_.keep(slot, head, m.base[r], m.weight[r], m.shift[r]);
     }
   }
+  void recall_statistics(const Block& block) {
+    clear_statistics();
+    for (int r = 0; r < block.size(); ++r)
+      shared_.recall(t_.rows.query(block.b, block.row_of(r)), block.head_of(r), m.base[r], m.weight[r],
+                     m.shift[r]);
+  }
   void clear_statistics() {  // the padding's
     for (T* x : {m.base, m.weight, m.shift}) std::fill_n(x, m.pitch, T(0));
   }
@@ -145,13 +172,33 @@ class Gradients {
                   m.p, m.d_s);
   }
 
+  // Row by row, since that is how programs run. m.slope has the scores before the program.
+  void add_captured(const Block& block, std::int64_t first, int keys, TileClass c, CapturedSums::Part& part) {
+    w.score(block, first, keys, c, false, m.slope);
+    multiply_values(keys);
+    differentiate(Slopes<T>{.scores = {m.s, keys, static_cast<int>(m.pitch)},
+                            .base = m.base,
+                            .weight = m.weight,
+                            .d_p = m.d_p,
+                            .shift = m.shift,
+                            .slope = nullptr,
+                            .scale = T(1)},
+                  m.p, m.d_s);
+    std::uint8_t visible[kTileKv];
+    for (int r = 0; r < block.size(); ++r) {
+      for (int j = 0; j < keys; ++j) {
+        const std::int64_t at = j * m.pitch + r;
+        visible[j] = !(m.s[at] == static_cast<T>(-kInf));
+        m.line[j] = m.slope[at], m.line_slope[j] = m.d_s[at];
+      }
+      part.add(w.position(block, r), block.seq.key_start + first, keys, visible, m.line, m.line_slope);
+    }
+  }
+
   // Adds what a block of queries gives to m.dk and m.dv.
   void add_block(const Block& block, std::int64_t first, int keys, TileClass c) {
     const bool finite = load_block(block);
-    clear_statistics();
-    for (int r = 0; r < block.size(); ++r)
-      shared_.recall(t_.rows.query(block.b, block.row_of(r)), block.head_of(r), m.base[r], m.weight[r],
-                     m.shift[r]);
+    recall_statistics(block);
     differentiate_tile(block, first, keys, c);
     const std::uint8_t* where = finite ? nullptr : w.shown(keys);
     add_products(m.d_s, m.q, m.pitch_k, m.dk, keys, block.size(), where);
@@ -222,26 +269,45 @@ void sweep(Gradients<T>& g, const BackwardProblem& p, const TileProblem& t, cons
     });
 }
 
+// The third sweep.
+template <class T>
+void sum_captured(Gradients<T>& g, const Blocks& blocks, std::int64_t key_heads, const CapturedSums& sums,
+                  double* totals, std::byte* memory, Caught& caught) {
+#pragma omp for schedule(dynamic, 1) ordered
+  for (std::int64_t key_head = 0; key_head < key_heads; ++key_head) {
+    CapturedSums::Part part(sums, totals, memory);
+    caught.run([&] { g.captured(blocks, key_head, part); });
+#pragma omp ordered
+    part.add_to(totals);
+  }
+}
+
 template <class T>
 void run(const TiledPlan& plan, const BackwardProblem& p, Workspace workspace, TileCounts* counts) {
   const TileProblem t(p.forward, plan);
   const Blocks blocks(plan);
   Arena arena(workspace.data);
   const Shared<T> shared(arena, p.forward, plan.sizes);
+  const CapturedSums captured(p, plan.sizes, kTileKv);
+  auto* const totals = arena.take<double>(captured.totals());
+  captured.clear(totals);
   fill(p.dq, 0.0);
   fill(p.dk, 0.0);
   fill(p.dv, 0.0);
   Caught caught;
 #pragma omp parallel num_threads(plan.threads)
   {
-    Gradients<T> g(p, t, shared,
-                   static_cast<std::byte*>(workspace.data) + plan.shared_bytes +
-                       static_cast<std::size_t>(omp_get_thread_num()) * plan.thread_bytes);
+    std::byte* const memory = static_cast<std::byte*>(workspace.data) + plan.shared_bytes +
+                              static_cast<std::size_t>(omp_get_thread_num()) * plan.thread_bytes;
+    Gradients<T> g(p, t, shared, memory);
     sweep(g, p, t, blocks, shared, caught);
+    if (captured.wanted())
+      sum_captured(g, blocks, plan.sizes.heads_kv, captured, totals, memory + plan.tile_bytes, caught);
 #pragma omp critical(bolide_tile_counts)
     if (counts) g.worker().add_counts(*counts);
   }
   caught.rethrow();
+  captured.store(totals);
 }
 
 }  // namespace

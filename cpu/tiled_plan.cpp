@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include "cpu/captured_sums.hpp"
 #include "cpu/tile_worker.hpp"
 #include "cpu/tiled_shared.hpp"
 #include "program/facts.hpp"
@@ -41,12 +42,13 @@ std::shared_ptr<TiledPlan> plan_blocks(const ForwardProblem& p, const Sizes& s) 
 }
 
 // Sizes of the buffers, and what explain says.
-std::shared_ptr<const TiledPlan> finished(std::shared_ptr<TiledPlan> plan) {
+std::shared_ptr<const TiledPlan> finished(std::shared_ptr<TiledPlan> plan, std::size_t captured_bytes = 0) {
   Arena arena(nullptr);
   if (!plan->precise) TileMemory<float, float>(arena, *plan);
   else if (plan->backward) TileMemory<double, double>(arena, *plan);
   else TileMemory<double, float>(arena, *plan);
-  plan->thread_bytes = arena.used();
+  plan->tile_bytes = arena.used();
+  plan->thread_bytes = plan->tile_bytes + captured_bytes;
   plan->workspace_bytes = plan->shared_bytes + static_cast<std::size_t>(plan->threads) * plan->thread_bytes;
   plan->details = {
       {"tiles", fmt::format("{} queries of {} head{} x {} keys", kTileQ, plan->heads,
@@ -78,8 +80,13 @@ std::shared_ptr<const TiledPlan> plan_tiled(const BackwardProblem& p, const Size
   Arena arena(nullptr);
   if (plan->precise) Shared<double>(arena, p.forward, s);
   else Shared<float>(arena, p.forward, s);
+  const CapturedSums captured(p, s, kTileKv);
+  arena.take<double>(captured.totals());
   plan->shared_bytes = arena.used();
-  return finished(plan);
+  const auto described = finished(plan, captured.thread_bytes());
+  const auto details = captured.details();
+  plan->details.insert(plan->details.end(), details.begin(), details.end());
+  return described;
 }
 
 }  // namespace bolide::cpu

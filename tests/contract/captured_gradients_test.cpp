@@ -179,7 +179,7 @@ TEST(CapturedGradients, C12_DeadKeysChangeNoBit) {
 TEST(CapturedGradients, D1_EqualBitsWhateverTheThreads) {
   const std::string line =
       "bwd f32 let near=randn(33):f64 let s=slopes(h):f64 let few=uniform(0.5,1,3):f64 "
-      "b=2 hq=8 hkv=4 sq=64 skv=96 d=32 "
+      "b=2 hq=8 hkv=4 sq=128 skv=192 d=32 "
       "score=\"score * few[h] + near[q - kv + 16] - s[h] * abs(q - kv)\" dcaptured=near,s,few seed=13";
   const int usual = omp_get_max_threads();
   omp_set_num_threads(1);
@@ -215,10 +215,9 @@ TEST(CapturedGradients, APlanHoldsForItsChoiceOfTensors) {
             .score = [&](auto s, auto, auto, auto q, auto kv) { return s + row_bias[q] + key_bias[kv]; }};
   const Context cpu = tested();
   const Plan plan = cpu.plan(bwd(a));
-  EXPECT_EQ(plan.path(), "cpu/naive");
-  const std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(256, 65536), &std::free);
-  ASSERT_LE(plan.workspace_bytes(), 65536u);
-  const Workspace workspace{memory.get(), 65536};
+  const std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(256, 1 << 20), &std::free);
+  ASSERT_LE(plan.workspace_bytes(), 1u << 20);
+  const Workspace workspace{memory.get(), 1 << 20};
   cpu.backward(plan, bwd(a), workspace);
   EXPECT_NE(gradient[0], 0);
   EXPECT_NEAR(gradient[0] + gradient[1], 0, 1e-6);  // both moved together, the softmax stays

@@ -1,5 +1,7 @@
 // Adds up, row by row, what each pair gives to the elements that it read.
-#include "cpu/naive_captured.hpp"
+#include "cpu/captured_sums.hpp"
+
+#include <algorithm>
 
 namespace bolide::cpu {
 namespace {
@@ -8,7 +10,7 @@ using program::Reduction;
 
 const char* text_of(Reduction r) {
   switch (r) {
-    case Reduction::everything: return "one sum over all pairs";
+    case Reduction::everything: return "a sum over rows and keys";
     case Reduction::along_keys: return "a sum for each row";
     case Reduction::along_rows: return "a sum for each key";
     case Reduction::diagonal: return "a sum for each q - kv";
@@ -43,7 +45,8 @@ void store_elements(const Tensor& t, const double* values) {
 
 }  // namespace
 
-CapturedSums::CapturedSums(const BackwardProblem& p, const Sizes& s) : rows_kv_(s.rows_kv) {
+CapturedSums::CapturedSums(const BackwardProblem& p, const Sizes& s, std::int64_t most_keys)
+    : most_keys_(most_keys) {
   if (p.dcaptured.empty()) return;
   const std::vector<program::TableSlope> slopes = program::derivatives_by_tables(p.forward.score.expr());
   for (const CapturedGradient& g : p.dcaptured) {
@@ -64,7 +67,7 @@ CapturedSums::CapturedSums(const BackwardProblem& p, const Sizes& s) : rows_kv_(
 
 std::size_t CapturedSums::thread_bytes() const {
   if (tables_.empty()) return 0;
-  const std::size_t bytes = (own_ + 2 * rows_kv_) * sizeof(double);
+  const std::size_t bytes = (own_ + 2 * most_keys_) * sizeof(double);
   return (bytes + 63) / 64 * 64 + (scratch_bytes_ + 63) / 64 * 64;
 }
 
@@ -96,8 +99,8 @@ CapturedSums::Part::Part(const CapturedSums& sums, double* totals, std::byte* me
     : all_(sums), totals_(totals) {
   own_ = reinterpret_cast<double*>(memory);
   slope_ = own_ + sums.own_;
-  element_ = reinterpret_cast<std::int64_t*>(slope_ + sums.rows_kv_);
-  const auto end = reinterpret_cast<std::uintptr_t>(element_ + sums.rows_kv_);
+  element_ = reinterpret_cast<std::int64_t*>(slope_ + sums.most_keys_);
+  const auto end = reinterpret_cast<std::uintptr_t>(element_ + sums.most_keys_);
   scratch_ = reinterpret_cast<void*>((end + 63) / 64 * 64);
   std::fill_n(own_, sums.own_, 0.0);
 }
@@ -107,20 +110,21 @@ double* CapturedSums::Part::sums_of(std::size_t table) const {
   return t.by_head ? totals_ + t.total_at : own_ + t.own_at;
 }
 
-void CapturedSums::Part::add(const program::Row& row, std::int64_t key_start, const RowBuffers& r) {
-  for (std::size_t i = 0; i < all_.tables_.size(); ++i) {
-    double* const sums = sums_of(i);
-    for (const Gather& g : all_.tables_[i].gathers) {
-      g.slope.run(row, key_start, static_cast<int>(row.len_kv), r.raw.data(), slope_, element_, scratch_);
+void CapturedSums::Part::add(const program::Row& row, std::int64_t kv_begin, int n,
+                             const std::uint8_t* visible, const double* raw, const double* d_s) {
+  for (std::size_t t = 0; t < all_.tables_.size(); ++t) {
+    double* const sums = sums_of(t);
+    for (const Gather& g : all_.tables_[t].gathers) {
+      g.slope.run(row, kv_begin, n, raw, slope_, element_, scratch_);
       double row_sum = 0;
       const bool constant = is_constant_along_keys(g.reduction);
-      for (std::int64_t j = 0; j < row.len_kv; ++j) {
-        if (!r.visible[j]) continue;  // selected, not multiplied by 0: a slope there may be infinite
-        const double term = r.d_s[j] * slope_[j];
+      for (int i = 0; i < n; ++i) {
+        if (!visible[i]) continue;  // selected, not multiplied by 0: a slope there may be infinite
+        const double term = d_s[i] * slope_[i];
         if (constant) row_sum += term;
-        else sums[element_[j]] += term;
+        else sums[element_[i]] += term;
       }
-      if (constant && row.len_kv > 0) sums[element_[0]] += row_sum;
+      if (constant && n > 0) sums[element_[0]] += row_sum;
     }
   }
 }

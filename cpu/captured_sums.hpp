@@ -1,9 +1,11 @@
 // Gradients of captured tensors for the definition: which element each pair reads, and how sums come
 // together.
 #pragma once
+#include <algorithm>
 #include <string>
+#include <vector>
 
-#include "cpu/naive_memory.hpp"
+#include "problem/validate.hpp"
 #include "program/derive.hpp"
 #include "program/evaluator.hpp"
 
@@ -14,9 +16,10 @@ namespace bolide::cpu {
 /// (contract D1). Where the index names h, no two heads share an element, and the second step falls away.
 class CapturedSums {
  public:
-  /// Compiles the slopes; throws what derivatives_by_tables does.
-  CapturedSums(const BackwardProblem&, const Sizes&);
-  std::size_t shared_bytes() const { return total_ * sizeof(double); }
+  /// Compiles the slopes; throws what derivatives_by_tables does. No call of add() is given more keys.
+  CapturedSums(const BackwardProblem&, const Sizes&, std::int64_t most_keys);
+  bool wanted() const { return !tables_.empty(); }
+  std::int64_t totals() const { return total_; }  ///< numbers that the threads share
   std::size_t thread_bytes() const;
   /// The tensor and how its gradient comes about, of each: for explain.
   std::vector<std::pair<std::string, std::string>> details() const;
@@ -25,9 +28,10 @@ class CapturedSums {
   class Part {
    public:
     Part(const CapturedSums& sums, double* totals, std::byte* memory);
-    /// Adds what one row of queries gives: r.d_s of the visible keys, whose scores before the program were
-    /// r.raw.
-    void add(const program::Row& row, std::int64_t key_start, const RowBuffers& r);
+    /// Adds what one row of queries gives with n keys from position kv_begin on: of key i, if visible, raw[i]
+    /// is the score before the program and d_s[i] the gradient of the score after it.
+    void add(const program::Row& row, std::int64_t kv_begin, int n, const std::uint8_t* visible,
+             const double* raw, const double* d_s);
     void add_to(double* totals) const;
 
    private:
@@ -56,7 +60,7 @@ class CapturedSums {
     std::int64_t count, total_at, own_at = 0;  ///< elements; where its sums begin
   };
   std::vector<Table> tables_;
-  std::int64_t total_ = 0, own_ = 0, rows_kv_;
+  std::int64_t total_ = 0, own_ = 0, most_keys_;
   std::size_t scratch_bytes_ = 0;
 };
 
