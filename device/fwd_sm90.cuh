@@ -217,6 +217,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     while (more) {
       if (seen ==
           TileClass::none) {  // only other warpgroups see it. A slot may only be released once it is full
+        __syncwarp();         // and all lanes have read the class: no multiply has brought them together
         smem.k_ring.release(k_at);
         smem.v_ring.wait_full(v_at);
         smem.v_ring.release(v_at);

@@ -274,8 +274,8 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       continue;
     }
     idle = 0;
-    is_long = w.len_kv >= 16 * c.tile_kv;
     __syncwarp();
+    is_long = w.len_kv >= 16 * c.tile_kv;
 
     bool any = false;
     auto publish_block = [&](bool last) {
