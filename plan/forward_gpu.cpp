@@ -103,6 +103,8 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
   FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles,
                                       heavy_program || copy_bytes < 16, false);
   c.copy_bytes = copy_bytes;
+  // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
+  if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
   return c;
 }
 

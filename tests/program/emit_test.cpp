@@ -197,6 +197,40 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
   EXPECT_GT(decided, 500);
 }
 
+TEST(Emit, T132_WhatCOrHardwareLeaveOpenIsDefinedAlike) {
+  const std::vector<int> table = {3, 1, 4, 1, 5};
+  const std::vector<std::int64_t> wide = {std::numeric_limits<std::int64_t>::min(), -1, 0, 1};
+  const std::vector<float> floats = {NAN, INFINITY, -INFINITY, 0, 1e30f};
+  const Bindings names{{"t", Tensor(table.data(), {5})},
+                       {"wide", Tensor(wide.data(), {4})},
+                       {"f", Tensor(floats.data(), {5})}};
+  std::vector<Mask> masks;
+  std::vector<Emitted> emitted;
+  for (const char* text :
+       {"q // (kv - kv) == 0", "q % (kv - 2) >= 0", "wide[0] // wide[1] < 0", "wide[0] % wide[1] == 0",
+        "abs(wide[0]) == wide[0]", "(1 << (60 + kv)) > 0", "(q << (0 - kv)) == q", "(q >> (60 + kv)) < 0",
+        "t[q - 100] == t[kv + 100]", "t[kv * 1000000000] == 5", "f[kv] < f[q]", "f[kv] == f[kv]",
+        "!(f[kv] >= 0) && f[q] != 1", "max(f[kv], f[q]) > 0", "int(f[kv]) > 5", "f[kv] / f[3] > 1"}) {
+    masks.push_back(Mask::parse(text, names));
+    emitted.push_back(program::emit(masks.back(), {}));
+  }
+  const Compiled compiled(emitted);
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    const Params params(emitted[i]);
+    const auto mask = compiled.get<Compiled::MaskFunction>("mask", i);
+    const auto classify = compiled.get<Compiled::ClassFunction>("classify", i);
+    for (int q = -6; q < 8; ++q)
+      for (int kv = 0; kv < 8; ++kv) {
+        const bool shown = program::eval_mask_point(masks[i].expr(), {0, 0, q, 8, 8}, kv);
+        ASSERT_EQ(mask(params.data(), {0, 0, q, kv, 8, 8}), shown)
+            << masks[i].text() << " " << q << " " << kv;
+        const TileClass found = classify(params.data(), {0, 0, q, q + 1, kv, kv + 1, 8, 8});
+        ASSERT_NE(found, shown ? TileClass::none : TileClass::all)
+            << masks[i].text() << " " << q << " " << kv;
+      }
+  }
+}
+
 TEST(Emit, RangesOfCapturedTensorsDecideTiles) {
   constexpr int kLength = 9000, kRows = 130;
   std::vector<int> doc(2 * kLength);
