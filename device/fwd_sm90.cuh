@@ -77,7 +77,7 @@ template <FwdConfig c, class Program, bool kMasked>
 BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
                                  const typename Program::Params& program, const WorkItem& w, int q_row,
                                  int tile, int lane) {
-  constexpr bool kScores = Program::kHasScore || c.scale_first, kMask = kMasked && Program::kHasMask;
+  constexpr bool kScores = Program::kHasScore, kMask = kMasked && Program::kHasMask;
   constexpr int kColumns = c.tile_kv / 4;  // a row's, in a thread
   if constexpr (!kMasked && !kScores) return;
   const int first_key = tile * c.tile_kv + s.col_of(0, lane);
@@ -129,7 +129,7 @@ BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane) {
 template <FwdConfig c, class Program>
 BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Program::Params& program) {
   using T = Type16<c.type>;
-  constexpr bool kScores = Program::kHasScore || c.scale_first;  // then scores come scaled
+  constexpr bool kScores = Program::kHasScore;  // then scores come scaled
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const auto q_once = smem.q.ref(wg * 64);
   auto q_tile = [&] {

@@ -149,7 +149,6 @@ struct FwdConfig {
   int early_cols;  ///< columns of row a exponentiated before PV is waited for: about as long as PV takes
   int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
   bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
-  bool scale_first;  ///< multiply by scale before the softmax, as programs with a score do: for scale <= 0
 
   BOLIDE_SHARED constexpr int consumers() const { return tile_q / 64; }
   BOLIDE_SHARED constexpr int threads() const { return 128 * (consumers() + 1); }
@@ -171,8 +170,7 @@ inline constexpr int kMaxSmemBytes = 232448;
 /// `heavy_program`: a mask or score that gathers, or of more than about eight operations: its tiles are
 /// classified with more registers, its mask is evaluated in a loop.
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, bool partial_tiles, bool heavy_program,
-                                                bool scale_first) {
+                                                Producer producer, bool partial_tiles, bool heavy_program) {
   FwdConfig c{(head_dim + 15) / 16 * 16,
               (head_dim_v + 15) / 16 * 16,
               type,
@@ -185,8 +183,7 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
               2,
               64,
               40,
-              heavy_program,
-              scale_first};
+              heavy_program};
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
   const bool lean =
       producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load

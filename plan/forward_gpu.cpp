@@ -101,7 +101,7 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
                       int copy_bytes, bool partial_tiles, bool heavy_program) {
   if (producer == Producer::tma) copy_bytes = 16;
   FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles,
-                                      heavy_program || copy_bytes < 16, false);
+                                      heavy_program || copy_bytes < 16);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
@@ -277,10 +277,10 @@ std::string config_text(const device::FwdConfig& c) {
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
       ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
       "{}, "
-      ".rolled_mask = {}, .scale_first = {}}}",
+      ".rolled_mask = {}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.scale_first);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask);
 }
 
 }  // namespace bolide
