@@ -2,17 +2,11 @@
 // loaded, tiles that it shows in full are not masked; memory grows with the rows, not with their product.
 #pragma once
 #include "plan/backend.hpp"
+#include "program/classes.hpp"
 
 namespace bolide::cpu {
 
 inline constexpr int kTileQ = 64, kTileKv = 64;
-
-/// What is made of tile classes. The results have the same bits.
-enum class Classes : std::uint8_t {
-  on,       ///< interval analysis from whole rows of tiles downwards, then points
-  off,      ///< every tile's mask is evaluated at points
-  partial,  ///< and every tile is loaded and masked, whatever the points say
-};
 
 struct TiledPlan : BackendPlan {
   bool backward = false;

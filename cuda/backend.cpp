@@ -76,8 +76,9 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(std::shared_ptr<const DeviceContext> context, std::shared_ptr<jit::KernelStore> store)
-      : context_(std::move(context)), store_(std::move(store)), kernels_(context_) {}
+  CudaBackend(std::shared_ptr<const DeviceContext> context, std::shared_ptr<jit::KernelStore> store,
+              TileOptions tiles)
+      : context_(std::move(context)), store_(std::move(store)), tiles_(tiles), kernels_(context_) {}
 
   std::shared_ptr<const BackendPlan> plan(const ForwardProblem& p, const Sizes& s) const override {
     check_architecture();
@@ -86,7 +87,8 @@ class CudaBackend : public Backend {
     plan->choice = choose_forward(p, s, {.multiprocessors = context_->facts().multiprocessors});
     plan->path = plan->choice.plain ? "cuda/fwd_f32" : "cuda/fwd_sm90";
     plan->workspace_bytes = plan->choice.workspace.bytes;
-    const program::Emitted emitted = program::emit(p.mask, kernel_score(p, s));
+    plan->tiles = tiles_;
+    const program::Emitted emitted = program::emit(p.mask, kernel_score(p, s), tiles_);
     plan->mask = p.mask, plan->score = p.score, plan->program = program_data(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.params.size());
     const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);
@@ -152,6 +154,7 @@ class CudaBackend : public Backend {
 
   const std::shared_ptr<const DeviceContext> context_;
   const std::shared_ptr<jit::KernelStore> store_;
+  const TileOptions tiles_;
   mutable LoadedKernels kernels_;
   mutable std::once_flag merge_loaded_;
   mutable std::shared_ptr<const Kernel> merge_;
@@ -185,8 +188,8 @@ std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver) {
 }
 
 std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> context,
-                                      std::shared_ptr<jit::KernelStore> store) {
-  return std::make_unique<CudaBackend>(std::move(context), std::move(store));
+                                      std::shared_ptr<jit::KernelStore> store, TileOptions tiles) {
+  return std::make_unique<CudaBackend>(std::move(context), std::move(store), tiles);
 }
 
 std::unique_ptr<Backend> make_backend(int ordinal, const std::vector<std::string>& packs) {

@@ -6,6 +6,7 @@
 
 #include "cuda/device.hpp"
 #include "plan/backend.hpp"
+#include "program/classes.hpp"
 
 namespace bolide::jit {
 class KernelStore;
@@ -22,8 +23,8 @@ std::unique_ptr<Backend> make_backend(int ordinal, const std::vector<std::string
 /// devices. A new one loads the packs that $BOLIDE_PACK lists; throws Error{file}.
 std::shared_ptr<jit::KernelStore> kernel_store(const Driver& driver);
 
-/// A back end over a context and a store of the caller's.
+/// A back end over a context and a store of the caller's. `tiles`: for tests.
 std::unique_ptr<Backend> make_backend(std::shared_ptr<const DeviceContext> context,
-                                      std::shared_ptr<jit::KernelStore> store);
+                                      std::shared_ptr<jit::KernelStore> store, TileOptions tiles = {});
 
 }  // namespace bolide::cuda

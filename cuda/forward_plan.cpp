@@ -224,6 +224,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   const ForwardChoice& c = plan.choice;
   if (c.grid == 0) return;
   FwdParams f = forward_params(p, plan.sizes, c, workspace);
+  f.tile_counts = plan.tile_counts;
   if (c.producer.producer == device::Producer::tma) {
     const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
     device::TensorMap* const maps[] = {&f.q_map, &f.k_map, &f.v_map};
@@ -233,7 +234,8 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
                      : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
   std::optional<ProgramData> own;  // a copy only where the plan's does not serve as it is
-  if (!same_program(plan, p)) own = program_data(program::emit(p.mask, kernel_score(p, plan.sizes)));
+  if (!same_program(plan, p))
+    own = program_data(program::emit(p.mask, kernel_score(p, plan.sizes), plan.tiles));
   if (c.workspace.range_bytes) {
     if (!own) own = plan.program;
     if (own->offsets.back() > c.workspace.range_bytes)

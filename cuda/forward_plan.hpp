@@ -30,6 +30,9 @@ struct ForwardPlan : BackendPlan {
   Mask mask;
   Score score;
   ProgramData program;
+  // For tests.
+  TileOptions tiles = {};
+  device::TileCounts* tile_counts = nullptr;  ///< with tiles.counts: device memory that calls add to
 };
 
 /// The parameters of a call; tensor maps are left out. Starts outside the kernels' reach are Error{refused}.

@@ -107,9 +107,11 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
     RowF32<kPieces> rows[2];
     for (int tile = w.tiles_begin; tile < w.tiles_end; ++tile) {
       const int first = tile * kKeysF32, live = w.len_kv - first;
-      if (classify<Program>(program, w, first, first + kKeysF32, w.q_begin, w.q_begin + kRowsF32) ==
-          TileClass::none)
-        continue;
+      const TileClass seen =
+          classify<Program>(program, w, first, first + kKeysF32, w.q_begin, w.q_begin + kRowsF32);
+      if (Program::kCounts && threadIdx.x == 0)
+        count_tiles(p, w, seen == TileClass::none, seen == TileClass::some, seen == TileClass::all);
+      if (seen == TileClass::none) continue;
       __syncthreads();
       copy_rows(keys, p.head_dim + 1, kKeysF32, live, p.head_dim,
                 [&](int key) { return key_row(p, p.k, w, first + key); });

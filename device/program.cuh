@@ -32,4 +32,17 @@ BOLIDE_DEVICE TileClass class_of(Range<bool> visible) {
   return visible.lo ? TileClass::all : visible.hi ? TileClass::some : TileClass::none;
 }
 
+// The true class of a tile that is not empty, pair by pair: what tests compare the classifiers with.
+template <class Program>
+BOLIDE_DEVICE TileClass class_by_points(const typename Program::Params& p, const Tile& t) {
+  bool shown = false, hidden = false;
+  BOLIDE_ROLLED
+  for (int q = t.q_begin; q < t.q_end && !(shown && hidden); ++q) BOLIDE_ROLLED
+  for (int kv = t.kv_begin; kv < t.kv_end; ++kv) {
+    const bool visible = Program::mask(p, Point{t.b, t.h, q, kv, t.len_q, t.len_kv});
+    shown |= visible, hidden |= !visible;
+  }
+  return shown && hidden ? TileClass::some : shown ? TileClass::all : TileClass::none;
+}
+
 }  // namespace bolide

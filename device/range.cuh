@@ -64,6 +64,9 @@ BOLIDE_DEVICE bool one(Range<T> a) {
   return a.lo == a.hi && !a.nan;
 }
 BOLIDE_DEVICE bool decided(Range<bool> c) { return c.lo == c.hi; }
+// A condition that cannot hold where `never`, and one that holds where `always`.
+BOLIDE_DEVICE Range<bool> unless(Range<bool> c, bool never) { return {c.lo && !never, c.hi && !never}; }
+BOLIDE_DEVICE Range<bool> or_if(Range<bool> c, bool always) { return {c.lo || always, c.hi || always}; }
 
 // 32-bit ranges are used only where the host has proved that nothing overflows; 64-bit ones check.
 template <class T>

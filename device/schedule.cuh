@@ -200,6 +200,14 @@ BOLIDE_DEVICE TileClass classify(const typename Program::Params& program, const 
   return found;
 }
 
+// Adds to the launch's counts; by one lane. Items that are done again have been counted.
+BOLIDE_DEVICE void count_tiles(const FwdParams& p, const WorkItem& w, int none, int some, int all) {
+  if (w.pass != Pass::fast) return;
+  atomicAdd(&p.tile_counts->none, static_cast<u64>(static_cast<i64>(none)));
+  atomicAdd(&p.tile_counts->some, static_cast<u64>(some));
+  atomicAdd(&p.tile_counts->all, static_cast<u64>(all));
+}
+
 // Calls emit(block) for each block of 32 tiles that holds visible ones, last tiles first. Long rows are
 // looked through in spans of 32 blocks before, a block a lane.
 template <FwdConfig c, class Program, class Emit>
@@ -277,6 +285,11 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     __syncwarp();
     is_long = w.len_kv >= 16 * c.tile_kv;
 
+    // All tiles are invisible until a block shows some of them.
+    if (Program::kCounts && leader)
+      count_tiles(p, w, min(ceil_div(w.len_q - w.q_begin, 64), c.consumers()) * (w.tiles_end - w.tiles_begin),
+                  0, 0);
+
     bool any = false;
     auto publish_block = [&](bool last) {
       if (leader) smem.blocks[block_at.slot()].last_block = last;
@@ -291,6 +304,11 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       else any = true, publish_item();
       smem.block_ring.wait_empty(block_at);
       if (leader) smem.blocks[block_at.slot()] = block;
+      if (Program::kCounts && leader) {
+        int some = 0, all = 0;
+        for (int g = 0; g < c.consumers(); ++g) some += __popc(block.some[g]), all += __popc(block.all[g]);
+        count_tiles(p, w, -some - all, some, all);
+      }
     });
     if (any) publish_block(true);
     else publish_item();

@@ -35,7 +35,9 @@ struct OnlineSoftmax {
     if (kWide && !(fabsf(top * scale_log2) < kHuge))
       mult[r] = __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
     base[r] = top == kNegInf ? 0.f : top * mult[r];  // a row with nothing visible yet: avoid inf - inf
-    factor = ptx::ex2(__fmaf_rn(max[r], mult[r], -base[r]));
+    // Rounded as the base was that older terms have: 1 where the maximum stays, whatever its product rounds
+    // to.
+    factor = ptx::ex2(__fmul_rn(max[r], mult[r]) - base[r]);
     before[r] = sum[r] * factor, sum[r] = 0.f;
     max[r] = top;
   }

@@ -70,40 +70,52 @@ BOLIDE_DEVICE Extremes<T> extremes_of(const Stored* data, i64 row_stride, i64 co
 }
 
 /// What a gather with the given ranges of indices, each clamped into its axis, can give; only those of
-/// kRowAxis (-1: none) and kColumnAxis may hold more than one index. `otherwise`: what the type of the
-/// elements allows; the answer where `ranges` is null, where too many blocks are asked for, and for NaN.
+/// kRowAxis (-1: none) and kColumnAxis may hold more than one index. Few elements are looked at themselves,
+/// more by their blocks. `otherwise`: what the type of the elements allows; the answer where `ranges` is null
+/// but needed, where too many blocks are asked for, and for NaN.
 template <class Stored, class T, int kRowAxis, int kColumnAxis, class... Index>
 BOLIDE_DEVICE Range<T> table_range(Range<T> otherwise, const TensorArg& t, const void* ranges,
                                    Range<Index>... index) {
-  constexpr int kMostBlocks = 16;  // along each axis
+  constexpr int kMost = 16;  // elements; blocks along each axis
   if (t.data == nullptr) return {T(0), T(0)};
-  if (ranges == nullptr) return otherwise;
-  int axis = 0, row = 0, rows = 1, column = 0, last_column = 0, matrix = 0;
+  int axis = 0, row = 0, last_row = 0, column = 0, last_column = 0, matrix = 0;
+  i64 first = 0;
   const auto take = [&](auto r) {
     const int lo = clamped_index(t, axis, r.lo);
-    if (axis == kColumnAxis) {
-      column = lo, last_column = clamped_index(t, axis, r.hi);
-    } else if (axis == kRowAxis) {
-      row = lo / RangeLayout::kRows, rows = clamped_index(t, axis, r.hi) / RangeLayout::kRows - row + 1;
-    } else {
-      matrix = matrix * t.sizes[axis] + lo;
-    }
+    first += lo * t.strides[axis];
+    if (axis == kColumnAxis) column = lo, last_column = clamped_index(t, axis, r.hi);
+    else if (axis == kRowAxis) row = lo, last_row = clamped_index(t, axis, r.hi);
+    else matrix = matrix * t.sizes[axis] + lo;
     ++axis;
   };
   (take(index), ...);
-  const RangeLayout layout = range_layout(t, kRowAxis, kColumnAxis);
-  const int width = layout.fine() + layout.coarse();
-  const auto* entry = static_cast<const Extremes<T>*>(ranges) + (matrix * layout.row_blocks() + row) * width;
-  int block = column / RangeLayout::kFine, blocks = last_column / RangeLayout::kFine - block + 1;
-  if (blocks > kMostBlocks) {
-    block = column / RangeLayout::kCoarse, blocks = last_column / RangeLayout::kCoarse - block + 1;
-    entry += layout.fine();
-  }
-  if (rows > kMostBlocks || blocks > kMostBlocks) return otherwise;
   Extremes<T> e = no_extremes<T>();
-  BOLIDE_ROLLED
-  for (entry += block; rows > 0; --rows, entry += width) BOLIDE_ROLLED
-  for (int i = 0; i < blocks; ++i) e = join(e, entry[i]);
+  int rows = last_row - row + 1, columns = last_column - column + 1;
+  if (rows <= kMost && columns <= kMost && rows * columns <= kMost) {
+    const auto* start = static_cast<const Stored*>(t.data) + first;
+    BOLIDE_ROLLED
+    for (; rows > 0; --rows, start += t.strides[kRowAxis < 0 ? 0 : kRowAxis]) BOLIDE_ROLLED
+    for (int i = 0; i < columns; ++i) {
+      const T x = loaded<T>(start[i * t.strides[kColumnAxis]]);
+      e = join(e, Extremes<T>{x, x});
+    }
+  } else {
+    if (ranges == nullptr) return otherwise;
+    const RangeLayout layout = range_layout(t, kRowAxis, kColumnAxis);
+    const int width = layout.fine() + layout.coarse();
+    row /= RangeLayout::kRows, rows = last_row / RangeLayout::kRows - row + 1;
+    const auto* entry =
+        static_cast<const Extremes<T>*>(ranges) + (matrix * layout.row_blocks() + row) * width;
+    int block = column / RangeLayout::kFine, blocks = last_column / RangeLayout::kFine - block + 1;
+    if (blocks > kMost) {
+      block = column / RangeLayout::kCoarse, blocks = last_column / RangeLayout::kCoarse - block + 1;
+      entry += layout.fine();
+    }
+    if (rows > kMost || blocks > kMost) return otherwise;
+    BOLIDE_ROLLED
+    for (entry += block; rows > 0; --rows, entry += width) BOLIDE_ROLLED
+    for (int i = 0; i < blocks; ++i) e = join(e, entry[i]);
+  }
   if constexpr (op::kIsFloat<T>) {
     if (e.lo != e.lo) return otherwise;
   }

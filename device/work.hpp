@@ -69,6 +69,14 @@ struct Positions {
   Ints key_starts;             ///< [batch] or absent
 };
 
+/// Key tiles that a launch of a kernel with Program::kCounts found of each class: a band of query rows (a
+/// warpgroup's 64; fwd_f32: 16) by tile_kv keys, of every head. Bands and tiles wholly beyond the lengths are
+/// none of them. A tile that reaches beyond the keys counts as some, since it is masked. Items that are done
+/// again count once.
+struct TileCounts {
+  unsigned long long none, some, all;
+};
+
 /// The parameters of a forward kernel.
 struct FwdParams {
   TensorMap q_map, k_map,
@@ -99,6 +107,7 @@ struct FwdParams {
       tile_offsets;  ///< packed: [batch + 2] query tiles before each sequence, by fwd_prepare; else null
   int* next_work;  ///< zero before the launch, and after it where tile_offsets is null; null: items are dealt
                    ///< out in turn
+  TileCounts* tile_counts;  ///< with Program::kCounts: what a launch found is added here
 };
 
 /// fwd_prepare: counts the query tiles of packed sequences and zeroes the work counter. One block of 1024

@@ -129,6 +129,7 @@ bool BoundsProgram::linear_form(const Graph& graph, int index, Linear& linear) {
   linear.cancels = static_cast<int>(terms.size()) < leaves;
   for (const auto& [value, factor] : terms) {
     if (factor != 0) linear.terms.emplace_back(value, factor);
+    else linear.cancelled.push_back(value);
   }
   return fits;
 }
@@ -144,6 +145,7 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
   const Op joined = graph.values[index].op;
   struct Sides {
     std::int64_t least = op::Limits<std::int64_t>::kLeast, most = op::Limits<std::int64_t>::kMost;
+    std::vector<int> cancelled;
   };
   std::map<std::vector<std::pair<int, std::int64_t>>, Sides> sums;
   int visited = 0;
@@ -170,6 +172,7 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
     // Under || what matters is what is left out: its bounds are those of the opposite condition.
     if (joined == op_of<op::Or>) bound += upper ? 1 : -1, upper = !upper;
     Sides& sides = sums[linear.terms];
+    sides.cancelled.insert(sides.cancelled.end(), linear.cancelled.begin(), linear.cancelled.end());
     if (upper) sides.most = std::min(sides.most, bound);
     else sides.least = std::max(sides.least, bound);
   };
@@ -178,6 +181,7 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
     if (sides.least <= sides.most) continue;
     Linear linear;
     linear.terms = terms;
+    linear.cancelled = sides.cancelled;
     linear.verdict = joined == op_of<op::Or>;
     return add_linear(index, std::move(linear));
   }
@@ -185,11 +189,15 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
 
 Range<bool> BoundsProgram::decide(const Linear& linear, const AnyRange* values) {
   constexpr std::int64_t kSmall = std::int64_t{1} << 32;
+  const auto is_small = [&](int value) {
+    return values[value].integer.lo >= -kSmall && values[value].integer.hi <= kSmall;
+  };
+  for (const int value : linear.cancelled)
+    if (!is_small(value)) return {false, true};
   IntRange sum{linear.constant, linear.constant};
   for (const auto& [value, factor] : linear.terms) {
-    const IntRange r = values[value].integer;
-    if (r.lo < -kSmall || r.hi > kSmall) return {false, true};
-    sum = op::range_add(sum, op::range_mul(r, IntRange{factor, factor}));
+    if (!is_small(value)) return {false, true};
+    sum = op::range_add(sum, op::range_mul(values[value].integer, IntRange{factor, factor}));
   }
   const IntRange zero{0, 0};
   if (linear.op == Op::constant) return {linear.verdict, linear.verdict};

@@ -65,6 +65,7 @@ class BoundsProgram {
   struct Linear {
     Op op = Op::constant;
     std::vector<std::pair<int, std::int64_t>> terms;
+    std::vector<int> cancelled;  // values that occur, but not in the sum
     std::int64_t constant = 0;
     bool cancels = false;  // some value occurs more than once in the comparison
     bool verdict = false;  // of several comparisons, op being a constant

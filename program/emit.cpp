@@ -10,6 +10,7 @@
 #include "device/program.cuh"
 #include "program/bounds.hpp"
 #include "program/graph.hpp"
+#include "program/linear.hpp"
 
 static_assert(bolide::program::kMostRangedTables == bolide::RangeTasks::kMost);
 
@@ -32,7 +33,8 @@ const char* stored_name(DType t) {
 
 class Emitter {
  public:
-  explicit Emitter(const Graph& graph) : graph_(graph), ranges_(graph.values.size()) {
+  explicit Emitter(const Graph& graph)
+      : graph_(graph), ranges_(graph.values.size()), asked_(graph.values.size()) {
     infer_ranges();
     for (std::size_t i = 0; i < graph.values.size(); ++i) {
       const Graph::Value& v = graph.values[i];
@@ -106,14 +108,15 @@ class Emitter {
 
   // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
   std::string classes(int root) {
-    const std::vector<bool> needed = reachable(root, true);
-    std::string text =
-        "    if (t.q_begin >= t.q_end || t.kv_begin >= t.kv_end) return bolide::TileClass::none;\n"
-        "    [[maybe_unused]] const bolide::Point at{t.b, t.h, t.q_begin, t.kv_begin, t.len_q, t.len_kv};\n";
-    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
-      if (needed[i]) text += moves_[i] ? range_line(static_cast<int>(i)) : point_line(static_cast<int>(i));
-    }
-    return text + "    return bolide::class_of(" + range(root, "bool") + ");\n";
+    asked_.assign(asked_.size(), false);
+    std::string lines;
+    const std::string result = range(root, "bool");
+    for (int i = root; i >= 0; --i)  // a line asks for earlier values when it is made
+      if (asked_[i]) lines = (moves_[i] ? range_line(i) : point_line(i)) + lines;
+    return "    if (t.q_begin >= t.q_end || t.kv_begin >= t.kv_end) return bolide::TileClass::none;\n"
+           "    [[maybe_unused]] const bolide::Point at{t.b, t.h, t.q_begin, t.kv_begin, t.len_q, "
+           "t.len_kv};\n" +
+           lines + "    return bolide::class_of(" + result + ");\n";
   }
 
   std::vector<std::int64_t> ints;
@@ -161,13 +164,12 @@ class Emitter {
     return RangedTable{v.table, moving.size() == 2 ? moving[0] : -1, moving.back()};
   }
 
-  // For bounds, the indices of a table that could hold anything are not needed.
-  std::vector<bool> reachable(int root, bool for_bounds = false) const {
+  std::vector<bool> reachable(int root) const {
     std::vector<bool> needed(graph_.values.size());
     needed[root] = true;
     for (int i = root; i >= 0; --i) {
       const Graph::Value& v = graph_.values[i];
-      if (!needed[i] || (for_bounds && moves_[i] && v.op == Op::gather && !ranged(v))) continue;
+      if (!needed[i]) continue;
       for (int a : v.args) needed[a] = true;
     }
     return needed;
@@ -188,10 +190,12 @@ class Emitter {
     return narrow ? "int" : "long long";
   }
   std::string value(int i, const std::string& type) const {
+    asked_[i] = true;
     return type == type_name(i) ? fmt::format("v{}", i) : fmt::format("static_cast<{}>(v{})", type, i);
   }
   std::string range(int i, const std::string& type) const {
     if (!moves_[i]) return fmt::format("bolide::only<{}>({})", type, value(i, type));
+    asked_[i] = true;
     return type == type_name(i) ? fmt::format("r{}", i) : fmt::format("bolide::as<{}>(r{})", type, i);
   }
 
@@ -229,7 +233,7 @@ class Emitter {
     if (v.op == Op::gather) {
       const char* stored = stored_name(graph_.tables[v.table].tensor.dtype);
       text = fmt::format("bolide::gather<{}, {}>(p.tensors[{}]", stored, type_name(i), v.table);
-      for (int a : v.args) text += fmt::format(", v{}", a);
+      for (int a : v.args) text += ", " + value(a, type_name(a));
       text += ")";
     } else if (is_operator(v.op)) {
       text = call(i, "eval", "static_cast", [&](int a, const std::string& t) { return value(a, t); });
@@ -237,6 +241,15 @@ class Emitter {
       text = leaf(v, i);
     }
     return fmt::format("    const {} v{} = {};\n", type_name(i), i, text);
+  }
+
+  // An && (or ||) that not only another one reads, which sees its comparisons too.
+  bool is_outermost(int i) const {
+    bool inner = false, other = false;
+    for (const Graph::Value& user : graph_.values)
+      if (std::find(user.args.begin(), user.args.end(), i) != user.args.end())
+        (user.op == graph_.values[i].op ? inner : other) = true;
+    return other || !inner;
   }
 
   // What a gather may give: by the table's blocks, else by its type alone. Never more than the widths were
@@ -259,6 +272,75 @@ class Emitter {
     return text + ")";
   }
 
+  // The type that holds a sum of values and every part of it, a little more included; "" if they may be so
+  // large that the sum means something else.
+  std::string sum_type(const LinearAtom::Terms& terms, const std::vector<int>& others) const {
+    constexpr std::int64_t kSmall = std::int64_t{1} << 32;
+    const auto most = [&](int i) {
+      const IntRange r = ranges_[i].integer;
+      return r.lo < -kSmall || r.hi > kSmall ? kSmall + 1 : std::max(-r.lo, r.hi);
+    };
+    std::int64_t sum = 2;
+    for (const int i : others)
+      if (most(i) > kSmall) return "";
+    for (const auto& [i, factor] : terms) {
+      if (most(i) > kSmall) return "";
+      sum += std::abs(factor) * most(i);
+    }
+    return sum <= std::numeric_limits<int>::max() ? "int" : "long long";
+  }
+  // A sum of values that do not move, and a number.
+  std::string fixed_sum(const LinearAtom::Terms& terms, std::int64_t number, const std::string& type) const {
+    std::string text = fmt::format("{}", number);
+    for (const auto& [i, factor] : terms)
+      text +=
+          fmt::format(" {} {}{}", factor < 0 ? "-" : "+",
+                      std::abs(factor) == 1 ? "" : fmt::format("{} * ", std::abs(factor)), value(i, type));
+    return text;
+  }
+
+  // What the sum says about a comparison in which a value occurs twice, and which thereby says more than its
+  // two sides; "" for others.
+  std::string linear_decision(int i) const {
+    const std::optional<LinearAtom> atom = linear_atom(graph_, i, moves_);
+    if (!atom || !atom->cancels) return "";
+    LinearAtom::Terms all = atom->moving;
+    all.insert(all.end(), atom->fixed.begin(), atom->fixed.end());
+    const std::string type = sum_type(all, atom->cancelled);
+    if (type.empty()) return "";
+    std::string sum = fmt::format("bolide::only<{}>({})", type, fixed_sum(atom->fixed, 0, type));
+    for (const auto& [value, factor] : atom->moving) {
+      std::string term = range(value, type);
+      if (std::abs(factor) != 1)
+        term = fmt::format("bolide::op::range_mul({}, bolide::only<{}>({}))", term, type, std::abs(factor));
+      sum = fmt::format("bolide::op::range_{}({}, {})", factor < 0 ? "sub" : "add", sum, term);
+    }
+    return fmt::format("bolide::op::{}::bounds({}, bolide::only<{}>(0))", spec_of(atom->op).struct_name, sum,
+                       type);
+  }
+
+  // Whether comparisons of one sum that are joined here exclude each other: a condition, or "".
+  std::string joint_decision(int i) const {
+    const Op op = graph_.values[i].op;
+    if ((op != op_of<op::And> && op != op_of<op::Or>) || !is_outermost(i)) return "";
+    std::string text;
+    for (const JointBounds& sum : joint_bounds(graph_, i, moves_)) {
+      std::string type = "int", least, most;
+      for (const JointBounds::Bound& b : sum.bounds)
+        if (const std::string own = sum_type(b.fixed, sum.values); own != "int" && !type.empty()) type = own;
+      if (type.empty()) continue;
+      for (const JointBounds::Bound& b : sum.bounds) {
+        const std::string bound =
+            fmt::format("static_cast<{}>({})", type, fixed_sum(b.fixed, b.number, type));
+        std::string& all = b.upper ? most : least;
+        all = all.empty() ? bound
+                          : fmt::format("bolide::op::{}({}, {})", b.upper ? "lesser" : "greater", all, bound);
+      }
+      text += fmt::format("{}{} > {}", text.empty() ? "" : " || ", least, most);
+    }
+    return text;
+  }
+
   std::string range_line(int i) {
     const Graph::Value& v = graph_.values[i];
     const std::string type = type_name(i);
@@ -266,15 +348,21 @@ class Emitter {
     if (v.op == Op::q) text = "{t.q_begin, t.q_end - 1}";
     else if (v.op == Op::kv) text = "{t.kv_begin, t.kv_end - 1}";
     else if (v.op == Op::gather) text = table_range(v, type);
-    else text = call(i, "bounds", "bolide::as", [&](int a, const std::string& t) { return range(a, t); });
+    else text = linear_decision(i);
+    if (text.empty())
+      text = call(i, "bounds", "bolide::as", [&](int a, const std::string& t) { return range(a, t); });
+    if (const std::string excluded = joint_decision(i); !excluded.empty())
+      text =
+          fmt::format("bolide::op::{}({}, {})", v.op == op_of<op::And> ? "unless" : "or_if", text, excluded);
     return fmt::format("    const bolide::Range<{}> r{} = {};\n", type, i, text);
   }
 
   const Graph& graph_;
   std::vector<AnyRange> ranges_;
   std::vector<bool> by_q_, by_kv_;
-  std::vector<bool> moves_;  // changes within a tile
-  std::vector<int> places_;  // of constants, in Params
+  std::vector<bool> moves_;          // changes within a tile
+  std::vector<int> places_;          // of constants, in Params
+  mutable std::vector<bool> asked_;  // by the lines made so far
 };
 
 constexpr const char* kProgram = R"(#include "program.cuh"
@@ -285,7 +373,7 @@ struct Program {{
     float floats[{}];
     bolide::TensorArg tensors[{}];
   }};
-  static constexpr bool kHasMask = {}, kHasScore = {}, kClassifies = {};
+  static constexpr bool kHasMask = {}, kHasScore = {}, kClassifies = {}, kCounts = {};
   struct Row {{{} }};
   struct Column {{{} }};
   BOLIDE_DEVICE static Row row([[maybe_unused]] const Params& p, [[maybe_unused]] const bolide::Point& at) {{
@@ -326,7 +414,7 @@ void check_tensor(const Captured& c) {
 
 }  // namespace
 
-Emitted emit(const Mask& mask, const Score& score) {
+Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   std::vector<Expr> roots;
   if (mask) roots.push_back(mask.expr());
   if (score) roots.push_back(score.expr());
@@ -345,13 +433,16 @@ Emitted emit(const Mask& mask, const Score& score) {
     mask_body = emitter.mixed(root, row, column);
   }
   const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
-  const std::string classes =
-      mask ? emitter.classes(graph.roots.front()) : "    return bolide::TileClass::all;\n";
+  const std::string class_body = !mask ? "    return bolide::TileClass::all;\n"
+                                 : tiles.classes == Classes::on
+                                     ? emitter.classes(graph.roots.front())
+                                     : "    return bolide::class_by_points<Program>(p, t);\n";
+  const bool masks = mask || tiles.classes == Classes::partial;
   e.ranges = emitter.ranges;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
-  e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors),
-                       bool(mask), bool(score), bool(mask), row.fields, column.fields, row.body, column.body,
-                       mask_body, score_body, classes);
+  e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
+                       bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
+                       column.fields, row.body, column.body, mask_body, score_body, class_body);
   e.hash = hash_of(e.text);
   return e;
 }

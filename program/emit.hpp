@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <span>
 
+#include "program/classes.hpp"
 #include "program/node.hpp"
 
 namespace bolide {
@@ -33,7 +34,7 @@ struct Emitted {
 /// Integer values are 32-bit where that provably gives what 64 bits would, for positions and lengths within
 /// +-2^29, batch below 2^29, heads below 2^20, and numbers of up to 2^20 (larger ones are a different text).
 /// Throws Error{refused} for a captured tensor with an axis of 2^31 or more.
-Emitted emit(const Mask& mask, const Score& score);
+Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles = {});
 
 /// The bytes of Program::Params. The classifier knows nothing of the tables whose ranges are null here; they
 /// begin with Program::Params, in the order of Emitted::ranges.

@@ -12,7 +12,9 @@
 #include "cuda/forward_kernels.hpp"
 #include "jit/kernel_store.hpp"
 #include "plan/forward_gpu.hpp"
+#include "testing/setup.hpp"
 #include "tests/jit/test_nvrtc.hpp"
+#include "tests/program/catalogue.hpp"
 
 namespace bolide::cuda {
 namespace {
@@ -115,11 +117,8 @@ std::vector<Job> jobs(bool all) {
   return jobs;
 }
 
-// BOLIDE_COMPILE_ALL takes every configuration that a plan can choose: some minutes on two cores.
-TEST(Compile, ConfigurationsWithoutRemarkOrNewSpill) {
-  std::string why;
-  if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
-  const std::vector<Job> list = jobs(getenv("BOLIDE_COMPILE_ALL") != nullptr);
+// Compiles all; what the report of a job complains of beyond its known spills is a failure.
+void expect_no_complaint(const std::vector<Job>& list) {
   std::vector<jit::KernelSpec> specs;
   for (const Job& job : list) specs.push_back(job.spec);
   jit::KernelStore store({.use_disk = false});
@@ -133,10 +132,41 @@ TEST(Compile, ConfigurationsWithoutRemarkOrNewSpill) {
     EXPECT_EQ(report.complaint(), "") << list[i].what << ", " << report.registers << " registers";
     seconds += outcomes[i].kernel->report.seconds;
   }
-  RecordProperty("kernels", static_cast<int>(list.size()));
-  RecordProperty("compile_seconds", static_cast<int>(seconds));
-  std::printf("%zu of %zu kernels compiled, %.0f seconds of a core\n", list.size(),
-              every_configuration(program::emit(Mask(), Score())).size(), seconds);
+  ::testing::Test::RecordProperty("kernels", static_cast<int>(list.size()));
+  ::testing::Test::RecordProperty("compile_seconds", static_cast<int>(seconds));
+  std::printf("%zu kernels compiled, %.0f seconds of a core\n", list.size(), seconds);
+}
+
+// BOLIDE_COMPILE_ALL takes every configuration that a plan can choose: some minutes on two cores.
+TEST(Compile, ConfigurationsWithoutRemarkOrNewSpill) {
+  std::string why;
+  if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
+  expect_no_complaint(jobs(getenv("BOLIDE_COMPILE_ALL") != nullptr));
+}
+
+// Every mask and score of the catalogue, in the configuration that plans choose for it, at three head dims in
+// turn, with a score beside every third mask: minutes on two cores, so only where BOLIDE_COMPILE_CATALOGUE is
+// set.
+TEST(Compile, TheCataloguesProgramsWithoutSpill) {
+  if (!getenv("BOLIDE_COMPILE_CATALOGUE")) GTEST_SKIP() << "BOLIDE_COMPILE_CATALOGUE is not set";
+  std::string why;
+  if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
+  std::vector<Job> list;
+  for (const std::string& line : testing::catalogue_cases()) {
+    testing::Case c = testing::Case::parse(line);
+    c.operation = testing::Operation::fwd;
+    c.dlse = false, c.dcaptured.clear();
+    const std::size_t index = list.size();
+    if (c.dtype == DType::f32) c.dtype = DType::bf16;
+    c.head_dim = c.head_dim_v = (const int[]){64, 128, 256}[index % 3];
+    if (index % 3 == 1 && c.score.empty()) c.score = "20 * tanh(score / 20)";
+    testing::NoMemory memory(Device::cpu());
+    const testing::Setup setup(c, testing::Fill::untouched, memory);
+    const ForwardProblem& p = setup.placed().forward;
+    const ForwardChoice choice = choose_forward(p, validate(p), {});
+    list.push_back({c.text(), main_spec(choice, program::emit(p.mask, p.score))});
+  }
+  expect_no_complaint(list);
 }
 
 TEST(Compile, TheCoverHasEverySizeAndVariant) {

@@ -76,6 +76,25 @@ TEST(Classify, IsSoundAndExactOnRandomPrograms) {
   EXPECT_GT(decided, decidable / 2);
 }
 
+// A sum cancels what both sides of a comparison add only where neither side wraps.
+TEST(Classify, SumsThatWrapAreNotDecidedAsIfTheyDidNot) {
+  const std::int64_t big[] = {std::numeric_limits<std::int64_t>::max() - 20};
+  const Bindings names{{"big", Tensor(big, {1})}};
+  for (const char* text :
+       {"big[0] + q < big[0] + kv", "big[0] + q < big[0] + kv && big[0] + q > big[0] + kv - 3"}) {
+    const Mask mask = Mask::parse(text, names);
+    const Classifier classifier(mask);
+    TrueClasses truth(mask);
+    ClassifierCounts counts;
+    for (std::int64_t q = 0; q < 64; q += 8)
+      for (std::int64_t kv = 0; kv < 64; kv += 8) {
+        const TileBox box{0, 0, q, q + 8, kv, kv + 8, 64, 64};
+        const TileClass plain = classifier.plain(box, counts), expected = truth.of(box);
+        ASSERT_TRUE(plain == TileClass::some || plain == expected) << text << " " << q << " " << kv;
+      }
+  }
+}
+
 // The signatures of an operator that `wanted` takes: "ff>b".
 template <class Wanted>
 std::vector<std::string> signatures_of(program::Op op, Wanted wanted) {

@@ -10,8 +10,10 @@
 #include <fstream>
 
 #include "device/program.cuh"
+#include "program/classify.hpp"
 #include "program/emit.hpp"
 #include "program/point.hpp"
+#include "tests/program/catalogue.hpp"
 #include "tests/program/random_program.hpp"
 
 namespace bolide {
@@ -270,6 +272,72 @@ TEST(Emit, RangesOfCapturedTensorsDecideTiles) {
   const std::vector<std::byte> bare = program::pack_params(emitted[0]);
   EXPECT_EQ(compiled.get<Compiled::ClassFunction>("classify", 0)(bare.data(), tile(0, 960, 640, 64)),
             TileClass::some);
+}
+
+// Tile by tile no coarser than the classifier's single interval evaluation. Tiles begin where blocks of
+// tables do.
+TEST(Emit, ClassesOfTheCatalogueAreNoCoarserThanTheClassifiers) {
+  const testing::Catalogue catalogue;
+  std::vector<Emitted> emitted;
+  for (const testing::CatalogueMask& m : catalogue.masks()) emitted.push_back(program::emit(m.mask, {}));
+  const Compiled compiled(emitted);
+  program::ClassifierCounts counts;
+  int decided = 0, finer = 0;
+  for (std::size_t i = 0; i < emitted.size(); ++i) {
+    const testing::CatalogueMask& m = catalogue.masks()[i];
+    const program::Classifier classifier(m.mask);
+    const Params params(emitted[i]);
+    const auto classify = compiled.get<Compiled::ClassFunction>("classify", i);
+    int coarser = 0;
+    for (const int size : {64, 128})
+      for (int q = 0; q < m.len_q; q += size)
+        for (int kv = 0; kv < m.len_kv; kv += size) {
+          const int q_end = std::min<int>(m.len_q, q + size), kv_end = std::min<int>(m.len_kv, kv + size);
+          const int len_q = static_cast<int>(m.len_q), len_kv = static_cast<int>(m.len_kv);
+          const TileClass plain = classifier.plain({0, 1, q, q_end, kv, kv_end, len_q, len_kv}, counts),
+                          found = classify(params.data(), {0, 1, q, q_end, kv, kv_end, len_q, len_kv}),
+                          exact = classifier.exact({0, 1, q, q_end, kv, kv_end, len_q, len_kv}, counts);
+          ASSERT_TRUE(found == TileClass::some || found == exact) << m.id << " " << q << " " << kv;
+          decided += found != TileClass::some;
+          coarser += found == TileClass::some && plain != TileClass::some;
+          finer += found != TileClass::some && plain == TileClass::some;
+        }
+    EXPECT_EQ(coarser, 0) << m.id << " " << m.text;
+  }
+  EXPECT_GT(decided, 2000);
+  RecordProperty("finer", finer);
+}
+
+TEST(Emit, SumsDecideWhatTheirSidesDoNot) {
+  struct {
+    const char* text;
+    TileClass expected;
+  } const sums[] = {{"kv + (q - kv) >= kv", TileClass::some},
+                    {"kv + (q - kv) >= q", TileClass::all},
+                    {"q - kv + kv + h < q", TileClass::none},
+                    {"q - kv >= 40 && q - kv <= 20", TileClass::none},
+                    {"q - kv >= 20 && q - kv <= 40", TileClass::some},
+                    {"q - kv >= n && kv + n > q", TileClass::none},
+                    {"q - kv >= n && kv + n >= q", TileClass::some},
+                    {"!(q - kv < n) && !(kv - q < 1 - n)", TileClass::none},
+                    {"q < kv || kv <= q", TileClass::all},
+                    {"q < kv || kv < q", TileClass::some},
+                    {"q - kv > h && (b == 0 && q - kv < h)", TileClass::none},
+                    {"b == 0 && (q - kv > 3 || q - kv <= 3)", TileClass::all},
+                    {"big[0] + q < big[0] + kv", TileClass::some},
+                    {"q - kv > big[1] && q - kv < big[0]", TileClass::some}};
+  const std::int64_t big[] = {std::numeric_limits<std::int64_t>::max() - 20, 5};
+  const Bindings names{{"n", std::int64_t{7}}, {"big", Tensor(big, {2})}};
+  std::vector<Emitted> emitted;
+  for (const auto& s : sums) emitted.push_back(program::emit(Mask::parse(s.text, names), {}));
+  const Compiled compiled(emitted);
+  for (std::size_t i = 0; i < emitted.size(); ++i) {
+    const Params params(emitted[i]);
+    EXPECT_EQ(
+        compiled.get<Compiled::ClassFunction>("classify", i)(params.data(), {0, 1, 0, 64, 0, 64, 64, 64}),
+        sums[i].expected)
+        << sums[i].text << emitted[i].text;
+  }
 }
 
 TEST(Emit, TextIsTheSameForAllNumbersAndContents) {

@@ -1,0 +1,88 @@
+// Linear normal form of comparisons.
+#include "program/linear.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace bolide::program {
+
+std::optional<LinearAtom> linear_atom(const Graph& graph, int index, const std::vector<bool>& moves) {
+  constexpr int kMostTerms = 64;
+  const Graph::Value& comparison = graph.values[index];
+  const Op op = comparison.op;
+  if (op != op_of<op::Less> && op != op_of<op::LessEqual> && op != op_of<op::Equal> &&
+      op != op_of<op::NotEqual>)
+    return {};
+  if (graph.arg(comparison, 0).type != Type::integer) return {};
+  std::map<int, std::int64_t> terms;
+  int leaves = 0;
+  LinearAtom atom{.op = op};
+  const auto add = [&](const auto& self, int i, std::int64_t sign) -> void {
+    const Graph::Value& v = graph.values[i];
+    if (leaves > kMostTerms) return;
+    if (moves[i] && (v.op == op_of<op::Add> || v.op == op_of<op::Sub>)) {
+      self(self, v.args[0], sign);
+      self(self, v.args[1], v.op == op_of<op::Add> ? sign : -sign);
+    } else if (moves[i] && v.op == op_of<op::Neg>) {
+      self(self, v.args[0], -sign);
+    } else {
+      ++leaves;
+      const auto [term, is_new] = terms.emplace(i, 0);
+      atom.cancels |= moves[i] && !is_new;
+      term->second += sign;
+    }
+  };
+  add(add, comparison.args[0], 1);
+  add(add, comparison.args[1], -1);
+  if (leaves > kMostTerms) return {};
+  for (const auto& [value, factor] : terms) {
+    if (factor != 0) (moves[value] ? atom.moving : atom.fixed).emplace_back(value, factor);
+    else atom.cancelled.push_back(value);
+  }
+  return atom;
+}
+
+std::vector<JointBounds> joint_bounds(const Graph& graph, int index, const std::vector<bool>& moves) {
+  const Op joined = graph.values[index].op;
+  std::map<LinearAtom::Terms, JointBounds> sums;
+  int visited = 0;
+  const auto visit = [&](const auto& self, int i, bool positive) -> void {
+    const Graph::Value& v = graph.values[i];
+    if (++visited > 256) return;
+    if (v.op == joined && positive) {
+      self(self, v.args[0], true);
+      return self(self, v.args[1], true);
+    }
+    if (v.op == op_of<op::Not>) return self(self, v.args[0], !positive);
+    if (v.op != op_of<op::Less> && v.op != op_of<op::LessEqual>) return;
+    std::optional<LinearAtom> atom = linear_atom(graph, i, moves);
+    if (!atom || atom->moving.empty()) return;
+    // sum + fixed < 0 is sum <= -fixed - 1; negated, or with the opposite sum, it bounds from below.
+    JointBounds::Bound bound{atom->fixed, v.op == op_of<op::Less> ? -1 : 0};
+    const auto negate = [](LinearAtom::Terms& terms) {
+      for (auto& term : terms) term.second = -term.second;
+    };
+    negate(bound.fixed);
+    if (!positive) bound.upper = false, ++bound.number;
+    if (atom->moving.front().second < 0) {
+      negate(atom->moving), negate(bound.fixed);
+      bound.upper = !bound.upper, bound.number = -bound.number;
+    }
+    if (joined == op_of<op::Or>) bound.number += bound.upper ? 1 : -1, bound.upper = !bound.upper;
+    JointBounds& sum = sums[atom->moving];
+    sum.bounds.push_back(bound);
+    for (const auto& terms : {atom->moving, atom->fixed})
+      for (const auto& term : terms) sum.values.push_back(term.first);
+    sum.values.insert(sum.values.end(), atom->cancelled.begin(), atom->cancelled.end());
+  };
+  visit(visit, index, true);
+  std::vector<JointBounds> joint;
+  for (auto& [terms, sum] : sums) {
+    const auto uppers =
+        std::count_if(sum.bounds.begin(), sum.bounds.end(), [](const auto& b) { return b.upper; });
+    if (uppers > 0 && uppers < std::ssize(sum.bounds)) joint.push_back(std::move(sum));
+  }
+  return joint;
+}
+
+}  // namespace bolide::program

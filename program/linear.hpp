@@ -1,0 +1,38 @@
+// Comparisons as sums against 0, for emitted classifiers: numbers stay symbols, as one text serves them all.
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "program/graph.hpp"
+
+namespace bolide::program {
+
+/// sum of coefficient * value, compared with 0. Values that move within a tile stand apart from those that do
+/// not; the latter may be any value, numbers among them.
+struct LinearAtom {
+  using Terms = std::vector<std::pair<int, std::int64_t>>;  ///< value, coefficient other than 0; by value
+  Op op = Op::constant;                                     ///< the comparison
+  Terms moving, fixed;
+  std::vector<int> cancelled;  ///< values that occur, but not in the sum
+  bool cancels = false;        ///< a moving value occurs more than once in the comparison
+};
+/// Of a comparison of integers; none where it has too many terms. It means the same as the comparison where
+/// no value, cancelled ones included, exceeds 2^32 in magnitude.
+std::optional<LinearAtom> linear_atom(const Graph& graph, int index, const std::vector<bool>& moves);
+
+/// What comparisons of one moving sum that are joined by && or || demand of it: that it is at most each upper
+/// bound and at least each other one. A bound is a sum of fixed values plus a number. Under || these are the
+/// demands of the opposite condition, which holds where the joined one does not.
+struct JointBounds {
+  struct Bound {
+    LinearAtom::Terms fixed;
+    std::int64_t number = 0;
+    bool upper = true;
+  };
+  std::vector<Bound> bounds;
+  std::vector<int> values;  ///< all that occur in the comparisons
+};
+/// Of value `index`, && or ||; only sums that are bounded from both sides, which may exclude each other.
+std::vector<JointBounds> joint_bounds(const Graph& graph, int index, const std::vector<bool>& moves);
+
+}  // namespace bolide::program

@@ -1,0 +1,188 @@
+// Tile classes on a real GPU: found by intervals, found at points and forced they give the same bits, and the
+// tiles that a launch counts are those of classify_tiles, which `bolide mask` prints. Skipped where there is
+// no Hopper GPU or no compiler.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <bolide/tiles.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "cuda/backend.hpp"
+#include "cuda/forward_plan.hpp"
+#include "cuda/resources.hpp"
+#include "jit/kernel_store.hpp"
+#include "program/facts.hpp"
+#include "testing/device_memory.hpp"
+#include "testing/setup.hpp"
+#include "tests/jit/test_nvrtc.hpp"
+#include "tests/program/catalogue.hpp"
+
+namespace bolide::cuda {
+namespace {
+
+using testing::Case;
+using Counts = std::array<std::uint64_t, 3>;  // none, some, all
+
+constexpr Classes kModes[] = {Classes::on, Classes::off, Classes::partial};
+
+// A catalogue's case with tiles enough to tell classes apart.
+Case enlarged(const std::string& line, std::size_t index) {
+  Case c = Case::parse(line);
+  c.operation = testing::Operation::fwd;
+  c.rows_q = 300;
+  c.head_dim = c.head_dim_v = index % 2 ? 64 : 128;
+  if (!c.lets.empty()) return c;  // tables are as large as the catalogue's rows
+  c.rows_q = 700, c.rows_kv = 1500;
+  c.query_start.value = 750;
+  return c;
+}
+
+// A third of the catalogue's masks, or with BOLIDE_ALL_CLASSES all; a score, lengths of every kind, splits.
+std::vector<Case> cases() {
+  const std::size_t step = getenv("BOLIDE_ALL_CLASSES") ? 1 : 3;
+  std::vector<Case> all;
+  const std::vector<std::string> lines = testing::catalogue_cases();
+  for (std::size_t i = 0; i < lines.size(); i += step)
+    if (lines[i].find(" mask=") != lines[i].npos) all.push_back(enlarged(lines[i], i));
+  for (const char* line :
+       {"fwd bf16 b=2 hq=4 hkv=2 sq=500 skv=900 d=128 mask=\"kv<=q && q-kv<300\" score=\"20*tanh(score/20)\"",
+        "fwd f16 b=2 hq=4 hkv=2 sq=300 skv=1000 d=256 seqused_kv=3,977 mask=\"kv<=q\" seed=3",
+        "varlen_fwd bf16 b=5 hq=2 hkv=2 sq=0..600 skv=0..700 d=96 kv=packed mask=\"kv<=q\" seed=5",
+        "varlen_fwd bf16 b=5 hq=2 hkv=2 sq=0..600 skv=0..700 d=128 kv=paged:16 mask=\"kv<=q\" offset=1",
+        "fwd bf16 hq=64 sq=200 skv=20000 d=128 mask=\"q-kv<900 && kv<=q || kv<300\"",
+        "fwd_kvcache bf16 b=2 hq=8 hkv=2 sq=3 skv=5000 d=64 kv=paged:64 mask=\"q-kv<3000\""})
+    all.push_back(Case::parse(line));
+  return all;
+}
+
+// What classify_tiles counts in a launch's geometry. A tile that reaches beyond the keys is masked even where
+// all of its pairs are visible.
+Counts classified(const testing::Setup& setup, const ForwardChoice& choice, bool bisect) {
+  const ForwardProblem& p = setup.host().forward;
+  const std::int64_t band = choice.plain ? choice.tile_q : 64, keys = choice.tile_kv;
+  Counts counts{};
+  for (std::size_t b = 0; b < setup.sequences().size(); ++b) {
+    const testing::Sequence& s = setup.sequences()[b];
+    for (std::int64_t h = 0; h < p.q.size(p.q.rank() - 2); ++h) {
+      const std::int64_t whole = s.len_kv() / keys;
+      TileVisitor visitor;
+      visitor.area = [&](const TileArea& a) {
+        const auto tiles = [](std::int64_t begin, std::int64_t end, std::int64_t size) {
+          return static_cast<std::uint64_t>((end + size - 1) / size - begin / size);
+        };
+        const std::uint64_t bands = tiles(a.q_begin, a.q_end, band);
+        const bool beyond = a.visibility == Visibility::all && a.kv_end > whole * keys;
+        counts[static_cast<int>(a.visibility)] += bands * (tiles(a.kv_begin, a.kv_end, keys) - beyond);
+        counts[1] += bands * beyond;
+      };
+      classify_tiles(p.mask,
+                     {.len_q = s.len_q(),
+                      .len_kv = s.len_kv(),
+                      .tile_q = band,
+                      .tile_kv = keys,
+                      .b = static_cast<std::int64_t>(b),
+                      .h = h,
+                      .query_start = s.query_start,
+                      .key_start = s.key_start,
+                      .bisect = bisect},
+                     visitor);
+    }
+  }
+  return counts;
+}
+
+class ClassesOnGpu : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string none = why_no_cuda(); !none.empty()) GTEST_SKIP() << none;
+    std::string why;
+    if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
+    device = DeviceContext::open(Driver::open(), 0);
+    if (device->facts().architecture() != "sm_90a") GTEST_SKIP() << device->facts().name << " is not Hopper";
+    memory = testing::memory_for(Device::cuda(0));
+    for (std::size_t i = 0; i < std::size(kModes); ++i)
+      backends.push_back(make_backend(device, kernel_store(device->driver()), {kModes[i], true}));
+  }
+  struct Planned {
+    Case c;
+    std::unique_ptr<testing::Setup> setup;
+    std::shared_ptr<const BackendPlan> plans[std::size(kModes)];
+  };
+  // Compiling is what takes time: on every core.
+  std::vector<Planned> plan_all(const std::vector<Case>& list) {
+    std::vector<Planned> planned;
+    for (const Case& c : list)
+      planned.push_back({c, std::make_unique<testing::Setup>(c, testing::Fill::nonfinite, *memory), {}});
+    std::atomic<std::size_t> next = 0;
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
+      threads.emplace_back([&] {
+        for (std::size_t i; (i = next++) < planned.size() * std::size(kModes);) {
+          Planned& at = planned[i / std::size(kModes)];
+          const ForwardProblem& p = at.setup->placed().forward;
+          at.plans[i % std::size(kModes)] = backends[i % std::size(kModes)]->plan(p, validate(p));
+        }
+      });
+    for (std::thread& t : threads) t.join();
+    return planned;
+  }
+  struct Run {
+    std::vector<std::byte> out, lse;
+    Counts counts;
+  };
+  Run run(Planned& planned, std::size_t mode) {
+    testing::Setup& setup = *planned.setup;
+    ForwardPlan plan = static_cast<const ForwardPlan&>(*planned.plans[mode]);
+    const auto stream = static_cast<StreamHandle>(memory->stream().handle);
+    const DeviceBuffer workspace(device, plan.workspace_bytes);
+    DeviceBuffer counts(device, sizeof(device::TileCounts));
+    counts.fill(0, stream);
+    plan.tile_counts = static_cast<device::TileCounts*>(counts.data());
+    setup.upload();
+    launch_forward(*device, plan, setup.placed().forward, workspace.data(), stream);
+    EXPECT_EQ(setup.download(), "") << planned.c.text();
+    Run r;
+    counts.download(r.counts.data(), sizeof r.counts, 0, stream);
+    synchronize(*device, stream);
+    const auto bytes = [&](const Tensor& of) {
+      const Tensor t = setup.result(of);
+      const auto* first = static_cast<const std::byte*>(t.data);
+      return std::vector<std::byte>(first, first + t.count() * size_of(t.dtype));
+    };
+    r.out = bytes(setup.host().forward.out), r.lse = bytes(setup.host().forward.lse);
+    return r;
+  }
+  std::shared_ptr<const DeviceContext> device;
+  std::unique_ptr<testing::Memory> memory;
+  std::vector<std::unique_ptr<Backend>> backends;
+};
+
+TEST_F(ClassesOnGpu, ChangeNoBitAndCountAsTheClassifierDoes) {
+  for (Planned& planned : plan_all(cases())) {
+    const std::string name = planned.c.text();
+    const Run on = run(planned, 0), off = run(planned, 1), partial = run(planned, 2);
+    for (const Run* r : {&off, &partial}) {
+      const char* mode = r == &off ? " off" : " partial";
+      EXPECT_EQ(on.out, r->out) << name << mode;
+      EXPECT_EQ(on.lse, r->lse) << name << mode;
+    }
+    const ForwardChoice& choice = static_cast<const ForwardPlan&>(*planned.plans[0]).choice;
+    const Counts exact = classified(*planned.setup, choice, true);
+    EXPECT_EQ(off.counts, exact) << name;
+    EXPECT_EQ(partial.counts, (Counts{0, exact[0] + exact[1] + exact[2], 0})) << name;
+    const Counts plain = classified(*planned.setup, choice, false);
+    if (program::facts(planned.setup->host().forward.mask.expr()).captured.empty()) {
+      EXPECT_EQ(on.counts, plain) << name;
+    } else {  // ranges of captured tensors are those of whole blocks here
+      EXPECT_LE(on.counts[0], plain[0]) << name;
+      EXPECT_LE(on.counts[2], plain[2]) << name;
+      EXPECT_EQ(on.counts[0] + on.counts[1] + on.counts[2], exact[0] + exact[1] + exact[2]) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bolide::cuda
