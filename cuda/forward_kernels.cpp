@@ -28,7 +28,7 @@ jit::KernelSpec main_spec(const ForwardChoice& c, const program::Emitted& progra
 
 jit::KernelSpec prepare_spec(bool ranges) {
   return {.sources = jit::device_sources(),
-          .source = "#include \"prepare.cuh\"\n",
+          .source = ranges ? "#include \"prepare_ranges.cuh\"\n" : "#include \"prepare.cuh\"\n",
           .name = ranges ? "bolide::device::fwd_prepare_ranges" : "bolide::device::fwd_prepare"};
 }
 

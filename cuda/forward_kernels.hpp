@@ -15,7 +15,8 @@ jit::KernelSpec forward_spec(const device::FwdConfig& config, const program::Emi
 jit::KernelSpec plain_spec(int pieces, const program::Emitted& program);
 /// The one of the two that a plan chose.
 jit::KernelSpec main_spec(const ForwardChoice& choice, const program::Emitted& program);
-/// Counts the tiles of packed queries.
+/// Counts the tiles of packed queries and zeroes the work counter; with ranges it finds those of captured
+/// tensors too.
 jit::KernelSpec prepare_spec(bool ranges);
 /// Merges the partial results of splits into out of this type.
 jit::KernelSpec combine_spec(device::Element out);
