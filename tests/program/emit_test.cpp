@@ -14,6 +14,7 @@
 #include "program/emit.hpp"
 #include "program/point.hpp"
 #include "tests/program/catalogue.hpp"
+#include "tests/program/kernels_classifier.hpp"
 #include "tests/program/random_program.hpp"
 
 namespace bolide {
@@ -303,6 +304,14 @@ TEST(Emit, ClassesOfTheCatalogueAreNoCoarserThanTheClassifiers) {
           finer += found != TileClass::some && plain == TileClass::some;
         }
     EXPECT_EQ(coarser, 0) << m.id << " " << m.text;
+    testing::KernelsClassifier kernels(m.mask, true);  // wherever tiles begin
+    for (int q = -40; q < 400; q += 37)
+      for (int kv = 3; kv < 480; kv += 61) {
+        const Tile t{0, 1, q, q + 64, kv, kv + 128, 512, 512};
+        ASSERT_EQ(classify(params.data(), t),
+                  kernels({t.b, t.h, t.q_begin, t.q_end, t.kv_begin, t.kv_end, t.len_q, t.len_kv}))
+            << m.id << " " << m.text << " " << q << " " << kv;
+      }
   }
   EXPECT_GT(decided, 2000);
   RecordProperty("finer", finer);
