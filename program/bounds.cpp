@@ -129,7 +129,7 @@ bool BoundsProgram::linear_form(const Graph& graph, int index, Linear& linear) {
   linear.cancels = static_cast<int>(terms.size()) < leaves;
   for (const auto& [value, factor] : terms) {
     if (factor != 0) linear.terms.emplace_back(value, factor);
-    else linear.cancelled.push_back(value);
+    else if (comparison.args[0] != comparison.args[1]) linear.cancelled.push_back(value);  // x <= x: any x
   }
   return fits;
 }

@@ -37,7 +37,7 @@ std::optional<LinearAtom> linear_atom(const Graph& graph, int index, const std::
   if (leaves > kMostTerms) return {};
   for (const auto& [value, factor] : terms) {
     if (factor != 0) (moves[value] ? atom.moving : atom.fixed).emplace_back(value, factor);
-    else atom.cancelled.push_back(value);
+    else if (comparison.args[0] != comparison.args[1]) atom.cancelled.push_back(value);  // x <= x: any x
   }
   return atom;
 }

@@ -334,6 +334,8 @@ TEST(Emit, SumsDecideWhatTheirSidesDoNot) {
                     {"q - kv > h && (b == 0 && q - kv < h)", TileClass::none},
                     {"b == 0 && (q - kv > 3 || q - kv <= 3)", TileClass::all},
                     {"big[0] + q < big[0] + kv", TileClass::some},
+                    {"big[q] == big[q]", TileClass::all},
+                    {"big[kv] + q < big[kv] + q", TileClass::none},
                     {"q - kv > big[1] && q - kv < big[0]", TileClass::some}};
   const std::int64_t big[] = {std::numeric_limits<std::int64_t>::max() - 20, 5};
   const Bindings names{{"n", std::int64_t{7}}, {"big", Tensor(big, {2})}};
