@@ -23,9 +23,9 @@ std::string classes_text(const ForwardPlan& plan) {
   if (!plan.mask) return "every tile is visible up to the lengths";
   const int tables = plan.program.ranges.count;
   if (plan.choice.workspace.range_bytes == 0)
-    return plan.program.gathers
-               ? "by interval analysis; captured tensors that it gathers from may hold anything"
-               : "by interval analysis";
+    return plan.program.gathers ? "by interval analysis; where more than 16 elements of a captured tensor "
+                                  "may be read they may hold anything"
+                                : "by interval analysis";
   return fmt::format("by interval analysis, with the ranges of {} captured tensor{} found anew by every call",
                      tables, tables == 1 ? "" : "s");
 }

@@ -283,19 +283,20 @@ class Emitter {
     std::int64_t sum = 2;
     for (const int i : others)
       if (most(i) > kSmall) return "";
-    for (const auto& [i, factor] : terms) {
-      if (most(i) > kSmall) return "";
-      sum += std::abs(factor) * most(i);
+    for (const auto& [term, factor] : terms) {
+      if (most(term.value) > kSmall) return "";
+      sum += std::abs(factor) * most(term.value) * (term.number < 0 ? 1 : kSmallNumber);
     }
     return sum <= std::numeric_limits<int>::max() ? "int" : "long long";
   }
   // A sum of values that do not move, and a number.
   std::string fixed_sum(const LinearAtom::Terms& terms, std::int64_t number, const std::string& type) const {
     std::string text = fmt::format("{}", number);
-    for (const auto& [i, factor] : terms)
-      text +=
-          fmt::format(" {} {}{}", factor < 0 ? "-" : "+",
-                      std::abs(factor) == 1 ? "" : fmt::format("{} * ", std::abs(factor)), value(i, type));
+    for (const auto& [term, factor] : terms) {
+      text += fmt::format(" {} {}", factor < 0 ? "-" : "+", value(term.value, type));
+      if (std::abs(factor) != 1) text += fmt::format(" * {}", std::abs(factor));
+      if (term.number >= 0) text += " * " + value(term.number, type);
+    }
     return text;
   }
 
@@ -309,11 +310,19 @@ class Emitter {
     const std::string type = sum_type(all, atom->cancelled);
     if (type.empty()) return "";
     std::string sum = fmt::format("bolide::only<{}>({})", type, fixed_sum(atom->fixed, 0, type));
-    for (const auto& [value, factor] : atom->moving) {
+    for (auto at = atom->moving.begin(); at != atom->moving.end();) {
+      const int value = at->first.value;
+      LinearAtom::Terms numbers;  // with `alone`, how often the value is there
+      std::int64_t alone = 0;
+      for (; at != atom->moving.end() && at->first.value == value; ++at) {
+        if (at->first.number < 0) alone = at->second;
+        else numbers.push_back({{at->first.number}, at->second});
+      }
       std::string term = range(value, type);
-      if (std::abs(factor) != 1)
-        term = fmt::format("bolide::op::range_mul({}, bolide::only<{}>({}))", term, type, std::abs(factor));
-      sum = fmt::format("bolide::op::range_{}({}, {})", factor < 0 ? "sub" : "add", sum, term);
+      if (!numbers.empty() || alone != 1)
+        term = fmt::format("bolide::op::range_mul({}, bolide::only<{}>({}))", term, type,
+                           fixed_sum(numbers, alone, type));
+      sum = fmt::format("bolide::op::range_add({}, {})", sum, term);
     }
     return fmt::format("bolide::op::{}::bounds({}, bolide::only<{}>(0))", spec_of(atom->op).struct_name, sum,
                        type);

@@ -7,11 +7,18 @@
 
 namespace bolide::program {
 
-/// sum of coefficient * value, compared with 0. Values that move within a tile stand apart from those that do
+/// A product in a sum: a value, times a small number of the program where it has one.
+struct LinearTerm {
+  int value = 0, number = -1;  ///< values of the graph
+  friend auto operator<=>(const LinearTerm&, const LinearTerm&) = default;
+};
+
+/// sum of coefficient * term, compared with 0. Values that move within a tile stand apart from those that do
 /// not; the latter may be any value, numbers among them.
 struct LinearAtom {
-  using Terms = std::vector<std::pair<int, std::int64_t>>;  ///< value, coefficient other than 0; by value
-  Op op = Op::constant;                                     ///< the comparison
+  using Terms =
+      std::vector<std::pair<LinearTerm, std::int64_t>>;  ///< term, coefficient other than 0; in order
+  Op op = Op::constant;                                  ///< the comparison
   Terms moving, fixed;
   std::vector<int> cancelled;  ///< values that occur, but not in the sum
   bool cancels = false;        ///< a moving value occurs more than once in the comparison

@@ -329,6 +329,9 @@ TEST(Emit, SumsDecideWhatTheirSidesDoNot) {
                     {"q - kv >= n && kv + n > q", TileClass::none},
                     {"q - kv >= n && kv + n >= q", TileClass::some},
                     {"!(q - kv < n) && !(kv - q < 1 - n)", TileClass::none},
+                    {"n * (q - kv) - n * q <= 0 - 7 * kv", TileClass::all},
+                    {"n * q - n * kv > 20 && (q - kv) * n < 20 - h", TileClass::none},
+                    {"n * q - n * kv > 20 && (q - kv) * n < 25", TileClass::some},
                     {"q < kv || kv <= q", TileClass::all},
                     {"q < kv || kv < q", TileClass::some},
                     {"q - kv > h && (b == 0 && q - kv < h)", TileClass::none},
@@ -348,6 +351,53 @@ TEST(Emit, SumsDecideWhatTheirSidesDoNot) {
         compiled.get<Compiled::ClassFunction>("classify", i)(params.data(), {0, 1, 0, 64, 0, 64, 64, 64}),
         sums[i].expected)
         << sums[i].text << emitted[i].text;
+  }
+}
+
+// Sums of few terms, so that some cancel and some exclude each other: sound, and as fine as the classifier's.
+TEST(Emit, RandomSumsAreDecidedAsByTheClassifier) {
+  std::mt19937_64 random(9);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<std::uint64_t>(n)); };
+  const std::vector<int> table = {3, -4, 5, 40, 7, 11, 12, -13};
+  const Bindings names{{"n", std::int64_t{5}}, {"t", Tensor(table.data(), {8})}};
+  const auto sum = [&] {
+    constexpr const char* kTerms[] = {"q", "kv", "q", "kv", "(q - kv)", "n * q", "(q - kv) * n", "kv * n",
+                                      "h", "b",  "n", "3",  "t[q]",     "t[kv]", "t[h]",         "17"};
+    std::string text = kTerms[below(16)];
+    for (int i = below(4); i > 0; --i) text += std::string(below(2) ? " + " : " - ") + kTerms[below(16)];
+    return text;
+  };
+  constexpr const char* kComparisons[] = {" < ", " <= ", " > ", " >= ", " == ", " != "};
+  std::vector<Mask> masks;
+  std::vector<Emitted> emitted;
+  for (int i = 0; i < 120; ++i) {
+    std::string text;
+    const std::string shared = sum(), joint = below(2) ? " && " : " || ";
+    for (int atoms = 1 + below(3); atoms > 0; --atoms) {
+      const std::string left = below(2) ? shared : sum(), right = below(2) ? "n + 1" : sum();
+      text +=
+          (text.empty() ? "" : joint) + (below(4) ? "(" : "!(") + left + kComparisons[below(6)] + right + ")";
+    }
+    masks.push_back(Mask::parse(text, names));
+    emitted.push_back(program::emit(masks.back(), {}));
+  }
+  const Compiled compiled(emitted);
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    const Params params(emitted[i]);
+    testing::KernelsClassifier kernels(masks[i], true);
+    const auto classify = compiled.get<Compiled::ClassFunction>("classify", i);
+    for (int j = 0; j < 60; ++j) {
+      const int q = below(60) - 10, kv = below(60), rows = 1 + below(8), keys = 1 + below(8);
+      const Tile t{below(3), below(3), q, q + rows, kv, kv + keys, 60, 70};
+      const TileClass found = classify(params.data(), t),
+                      plain = kernels({t.b, t.h, q, q + rows, kv, kv + keys, t.len_q, t.len_kv});
+      ASSERT_TRUE(plain == TileClass::some || found == plain) << masks[i].text() << emitted[i].text;
+      for (int y = q; y < q + rows && found != TileClass::some; ++y)
+        for (int x = kv; x < kv + keys; ++x)
+          ASSERT_EQ(program::eval_mask_point(masks[i].expr(), {t.b, t.h, y, 60, 70}, x),
+                    found == TileClass::all)
+              << masks[i].text() << emitted[i].text;
+    }
   }
 }
 
