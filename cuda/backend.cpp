@@ -20,7 +20,7 @@ namespace {
 constexpr int kMaxParameterBytes = 32764, kMaxParameterBytesBefore12_1 = 4096;
 
 std::string classes_text(const ForwardPlan& plan) {
-  if (!plan.mask) return "every tile is visible up to the lengths";
+  if (!plan.choice.masked) return "every tile is visible up to the lengths";
   const int tables = plan.program.ranges.count;
   if (plan.choice.workspace.range_bytes == 0)
     return plan.program.gathers ? "by interval analysis; where more than 16 elements of a captured tensor "
@@ -64,8 +64,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                    tma ? "copy engine (TMA)"
                                        : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
                                    c.producer.why)},
-          {"scale", c.plain || plan.score || !(plan.sizes.scale > 0) ? "applied to each score"
-                                                                     : "folded into the exponential"},
+          {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
           {"tile classes", classes_text(plan)},
           {"splits", c.splits_text()},
           {"launches", launches},
@@ -88,7 +87,8 @@ class CudaBackend : public Backend {
     plan->path = plan->choice.plain ? "cuda/fwd_f32" : "cuda/fwd_sm90";
     plan->workspace_bytes = plan->choice.workspace.bytes;
     plan->tiles = tiles_;
-    const program::Emitted emitted = program::emit(p.mask, kernel_score(p, s), tiles_);
+    const KernelPrograms programs = kernel_programs(p, s);
+    const program::Emitted emitted = program::emit(programs.mask, programs.score, tiles_);
     plan->mask = p.mask, plan->score = p.score, plan->program = program_data(emitted);
     check_parameters(sizeof(device::FwdParams) + plan->program.params.size());
     const std::vector<jit::KernelSpec> specs = specs_of(plan->choice, emitted, p.out.dtype);

@@ -140,7 +140,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
   f.num_splits = c.num_splits;
   f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
-                                      std::min(f.heads_per_kv, 1024), static_cast<bool>(p.mask));
+                                      std::min(f.heads_per_kv, 1024), c.masked);
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
@@ -234,8 +234,10 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
                      : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
   }
   std::optional<ProgramData> own;  // a copy only where the plan's does not serve as it is
-  if (!same_program(plan, p))
-    own = program_data(program::emit(p.mask, kernel_score(p, plan.sizes), plan.tiles));
+  if (!same_program(plan, p)) {
+    const KernelPrograms programs = kernel_programs(p, plan.sizes);
+    own = program_data(program::emit(programs.mask, programs.score, plan.tiles));
+  }
   if (c.workspace.range_bytes) {
     if (!own) own = plan.program;
     if (own->offsets.back() > c.workspace.range_bytes)

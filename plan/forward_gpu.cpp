@@ -96,7 +96,7 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 
 // Copies of less than 16 bytes are slow whatever the program: one kernel, with the registers and the loop
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
-// program (kernel_score), not a configuration.
+// program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
                       int copy_bytes, bool partial_tiles, bool heavy_program) {
   if (producer == Producer::tma) copy_bytes = 16;
@@ -110,7 +110,7 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
 
 // Programs that gather or compute much need a producer with more registers: see choose_config.
 // The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there.
-bool is_heavy(const ForwardProblem& p, const Sizes& s) {
+bool is_heavy(const KernelPrograms& p, const Sizes& s) {
   const int few_nodes = s.head_dim <= 64 && s.head_dim_v <= 64 ? 5 : 16;
   int nodes = 0;
   bool gathers = false;
@@ -122,7 +122,7 @@ bool is_heavy(const ForwardProblem& p, const Sizes& s) {
   return gathers || nodes > few_nodes;
 }
 
-ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c) {
+ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes& s, const ForwardChoice& c) {
   ForwardWorkspace w;
   const auto take = [&w](std::int64_t bytes) {
     const std::size_t at = w.bytes;
@@ -133,8 +133,8 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardC
   if (c.packed) w.tile_offsets = take((s.batch + 2) * 4);
   if (c.counted) w.next_work = take(4);
   // Splits have a launch behind the kernel already, and few query tiles that classes could spare work.
-  if (p.mask && c.num_splits == 1) {
-    w.range_bytes = program::range_offsets(program::emit(p.mask, {})).back();
+  if (mask && c.num_splits == 1) {
+    w.range_bytes = program::range_offsets(program::emit(mask, {})).back();
     w.ranges = take(static_cast<std::int64_t>(w.range_bytes));
   }
   if (c.num_splits > 1) {
@@ -148,8 +148,8 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Sizes& s, const ForwardC
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Work items may differ in how many key tiles they visit.
-bool uneven_work(const ForwardProblem& p) {
-  return p.mask || p.seqused_q || p.seqused_kv || p.leftpad || !std::holds_alternative<Dense>(p.keys);
+bool uneven_work(const ForwardProblem& p, bool masked) {
+  return masked || p.seqused_q || p.seqused_kv || p.leftpad || !std::holds_alternative<Dense>(p.keys);
 }
 
 void choose_plain(ForwardChoice& c, const Sizes& s) {
@@ -161,13 +161,13 @@ void choose_plain(ForwardChoice& c, const Sizes& s) {
       4 * (kPlainTileQ * s.head_dim + kPlainTileKv * (s.head_dim + 1) + kPlainTileKv * s.head_dim_v));
 }
 
-void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const Sizes& s) {
+void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms& programs, const Sizes& s) {
   c.producer = choose_producer(p, s);
   // Boxes of a page must also divide the tile: the smaller one is a power of two.
-  const bool partial_tiles = p.mask || is_paged(p.keys);
+  const bool partial_tiles = c.masked || is_paged(p.keys);
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(p, s));
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(programs, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
   if (c.producer.producer == Producer::tma)
@@ -211,9 +211,11 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   check_head_dims(p, s);
   check_reach(p, s);
   ForwardChoice c;
+  const KernelPrograms programs = kernel_programs(p, s);
+  c.masked = static_cast<bool>(programs.mask), c.scored = static_cast<bool>(programs.score);
   c.packed = is_packed(p.queries);
   if (p.q.dtype == DType::f32) choose_plain(c, s);
-  else choose_sm90(c, p, s);
+  else choose_sm90(c, p, programs, s);
   c.kv_tiles = ceil_div(s.rows_kv, c.tile_kv);
 
   // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
@@ -230,9 +232,9 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   c.grid = static_cast<int>(std::min<std::int64_t>(work, (c.plain ? 2 : 1) * gpu.multiprocessors));
   // A counter deals out items of unequal length: worth 8 to 13 % for causal masks on an H200
   // (docs/hopper.md).
-  c.counted = c.packed || (!c.plain && uneven_work(p) && c.num_splits == 1 && work > c.grid);
+  c.counted = c.packed || (!c.plain && uneven_work(p, c.masked) && c.num_splits == 1 && work > c.grid);
   if (c.num_splits > 1) c.config.out_type = device::Element::f32;
-  c.workspace = lay_out(p, s, c);
+  c.workspace = lay_out(p, programs.mask, s, c);
   return c;
 }
 
@@ -263,9 +265,10 @@ std::vector<device::FwdConfig> every_forward_config() {
   return all;
 }
 
-Score kernel_score(const ForwardProblem& p, const Sizes& s) {
-  if (p.score || s.scale > 0 || p.q.dtype == DType::f32) return p.score;
-  return Score(leaf::score);
+KernelPrograms kernel_programs(const ForwardProblem& p, const Sizes& s) {
+  auto [mask, score] = program::normalised(p.mask, p.score);
+  if (!score && !(s.scale > 0) && p.q.dtype != DType::f32) score = Score(leaf::score);
+  return {mask, score};
 }
 
 std::string config_text(const device::FwdConfig& c) {

@@ -46,10 +46,11 @@ struct ForwardChoice {
   std::int64_t query_tiles = 0;  ///< most work items without splits
   std::int64_t kv_tiles = 0;     ///< most key tiles of a sequence
   int num_splits = 1;
-  int grid = 0;          ///< thread blocks; 0: there is nothing to write
-  int kv_box_rows = 0;   ///< copy engine: rows of a box of keys
-  bool packed = false;   ///< fwd_prepare counts the tiles first
-  bool counted = false;  ///< a counter deals out the work; fwd_prepare zeroes it first
+  int grid = 0;                         ///< thread blocks; 0: there is nothing to write
+  int kv_box_rows = 0;                  ///< copy engine: rows of a box of keys
+  bool masked = false, scored = false;  ///< kernels have a mask, a score: see kernel_programs
+  bool packed = false;                  ///< fwd_prepare counts the tiles first
+  bool counted = false;                 ///< a counter deals out the work; fwd_prepare zeroes it first
   ForwardWorkspace workspace;
 
   /// fwd_prepare runs first.
@@ -72,9 +73,14 @@ inline constexpr int kPlainTileQ = 16, kPlainTileKv = 32, kPlainThreads = 256;
 /// The configuration as C++ writes it: "bolide::device::FwdConfig{.head_dim = 128, ...}".
 std::string config_text(const device::FwdConfig&);
 
-/// The score program that a kernel is compiled with: the problem's, or the identity where the scale is not
+/// The programs that kernels are compiled with: where(condition, x, -inf) at the root of a score is a mask
+/// (program::normalised), so that its tiles are skipped; and the score is the identity where the scale is not
 /// positive, since kernels with a score scale before they look for the largest score.
-Score kernel_score(const ForwardProblem&, const Sizes&);
+struct KernelPrograms {
+  Mask mask;
+  Score score;
+};
+KernelPrograms kernel_programs(const ForwardProblem&, const Sizes&);
 
 device::Element element_of(DType);
 

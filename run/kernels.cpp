@@ -63,9 +63,10 @@ PackSummary write_kernel_pack(const std::string& path, std::span<const ForwardPr
   std::unordered_set<std::string> known;
   for (const ForwardProblem& p : problems) {
     const Sizes sizes = validate(p);
+    const KernelPrograms programs = kernel_programs(p, sizes);
     const ForwardChoice choice = choose_forward(p, sizes, {.multiprocessors = options.multiprocessors});
     for (jit::KernelSpec& spec :
-         cuda::specs_of(choice, program::emit(p.mask, kernel_score(p, sizes)), p.out.dtype))
+         cuda::specs_of(choice, program::emit(programs.mask, programs.score), p.out.dtype))
       if (known.insert(spec.key()).second) specs.push_back(std::move(spec));
   }
   jit::KernelStore store;

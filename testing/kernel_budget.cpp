@@ -28,8 +28,9 @@ std::vector<jit::KernelSpec> specs_of(const Case& c, int multiprocessors) {
     const Setup setup(c, Fill::untouched, memory);
     const ForwardProblem& p = setup.placed().forward;
     const Sizes sizes = validate(p);
+    const KernelPrograms programs = kernel_programs(p, sizes);
     const ForwardChoice choice = choose_forward(p, sizes, {.multiprocessors = multiprocessors});
-    return cuda::specs_of(choice, program::emit(p.mask, kernel_score(p, sizes)), p.out.dtype);
+    return cuda::specs_of(choice, program::emit(programs.mask, programs.score), p.out.dtype);
   } catch (const Error&) {
     return {};
   }

@@ -12,7 +12,6 @@
 #include "cuda/forward_kernels.hpp"
 #include "jit/kernel_store.hpp"
 #include "plan/forward_gpu.hpp"
-#include "program/facts.hpp"
 #include "testing/setup.hpp"
 #include "tests/jit/test_nvrtc.hpp"
 #include "tests/program/catalogue.hpp"
@@ -166,10 +165,10 @@ TEST(Compile, TheCataloguesProgramsWithoutSpill) {
     if (c.text().find(wanted) == std::string::npos) continue;
     testing::NoMemory memory(Device::cpu());
     const testing::Setup setup(c, testing::Fill::untouched, memory);
-    ForwardProblem p = setup.placed().forward;
-    std::tie(p.mask, p.score) = program::normalised(p.mask, p.score);
+    const ForwardProblem& p = setup.placed().forward;
+    const KernelPrograms programs = kernel_programs(p, validate(p));
     const ForwardChoice choice = choose_forward(p, validate(p), {});
-    list.push_back({c.text(), main_spec(choice, program::emit(p.mask, p.score))});
+    list.push_back({c.text(), main_spec(choice, program::emit(programs.mask, programs.score))});
   }
   expect_no_complaint(list);
 }

@@ -188,7 +188,7 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
           ASSERT_GE(c.head_dim, d);
           ASSERT_GE(c.head_dim_v, d_v);
           ASSERT_LE(c.smem_bytes(), device::kMaxSmemBytes);
-          ASSERT_EQ(static_cast<bool>(kernel_score(p, validate(p))), (variant & 2) != 0)
+          ASSERT_EQ(static_cast<bool>(kernel_programs(p, validate(p)).score), (variant & 2) != 0)
               << "a negative scale is applied by a program";
         }
 }
@@ -209,14 +209,25 @@ TEST(ForwardChoice, HeadDimsTakeTheNextKernel) {
 
 TEST(ForwardChoice, C15_AScaleThatIsNotPositiveIsAProgram) {
   ForwardProblem p = dense(1, 300, 300, 4, 4, 64, 64);
-  EXPECT_FALSE(kernel_score(p, validate(p)));
+  EXPECT_FALSE(kernel_programs(p, validate(p)).score);
   for (const float scale : {0.f, -0.5f}) {
     p.scale = scale;
-    EXPECT_EQ(kernel_score(p, validate(p)).text(), "score");
-    EXPECT_TRUE(kernel_score(p, validate(p))) << scale;
+    EXPECT_EQ(kernel_programs(p, validate(p)).score.text(), "score");
+    EXPECT_TRUE(kernel_programs(p, validate(p)).score) << scale;
   }
   for (Tensor* t : {&p.q, &p.k, &p.v, &p.out}) t->dtype = DType::f32;
-  EXPECT_FALSE(kernel_score(p, validate(p))) << "fwd_f32 always scales first";
+  EXPECT_FALSE(kernel_programs(p, validate(p)).score) << "fwd_f32 always scales first";
+}
+
+TEST(ForwardChoice, MinusInfinityAtTheRootOfAScoreIsAMask) {
+  ForwardProblem p = dense(1, 300, 300, 4, 4, 64, 64);
+  p.score = Score::parse("where(q // 8 == kv // 8, score, -inf)");
+  const KernelPrograms programs = kernel_programs(p, validate(p));
+  EXPECT_EQ(programs.mask.text(), "q // 8 == kv // 8");
+  EXPECT_FALSE(programs.score);
+  EXPECT_TRUE(choose_forward(p, validate(p), {}).masked);
+  p.scale = -1;
+  EXPECT_EQ(kernel_programs(p, validate(p)).score.text(), "score");
 }
 
 TEST(ForwardChoice, Float32TakesThePlainKernel) {
