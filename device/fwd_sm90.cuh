@@ -165,12 +165,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   OnlineSoftmax softmax;
   auto to_probs = [&]<bool kWide>(auto between) {
     softmax.template find_max<kWide, 0>(s, factor[0]);
-    softmax.template exponentiate<0, 0, c.early_cols>(s);
+    softmax.template exponentiate<0, 0, c.early_cols>(s, factor[0]);
     softmax.template find_max<kWide, 1>(s, factor[1]);
     pin(s);
     between();
-    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s);
-    softmax.template exponentiate<1, 0, c.tile_kv>(s);
+    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s, factor[0]);
+    softmax.template exponentiate<1, 0, c.tile_kv>(s, factor[1]);
     pack<T>(probs, s);
   };
 

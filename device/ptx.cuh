@@ -92,13 +92,9 @@ BOLIDE_DEVICE void griddepcontrol_launch_dependents() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-// ---- wgmma groups (the multiply itself is in wgmma.cuh) -----------------------------------
+// ---- wgmma groups (the multiply and the wait for it are in wgmma.cuh) -----------------------------------
 BOLIDE_DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 BOLIDE_DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int kPending>
-BOLIDE_DEVICE void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
 
 // The number of CTAs, read when asked for: the compiler would keep gridDim.x in a register all along.
 BOLIDE_DEVICE int nctaid_x() {

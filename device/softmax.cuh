@@ -38,13 +38,13 @@ struct OnlineSoftmax {
     // Rounded as the base was that older terms have: 1 where the maximum stays, whatever its product rounds
     // to.
     factor = ptx::ex2(__fmul_rn(max[r], mult[r]) - base[r]);
-    before[r] = sum[r] * factor, sum[r] = 0.f;
+    before[r] = sum[r], sum[r] = 0.f;
     max[r] = top;
   }
 
-  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place.
+  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place. factor: find_max's.
   template <int r, int kBegin, int kEnd, int kCols>
-  BOLIDE_DEVICE void exponentiate(Frag<kCols>& s) {
+  BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float factor) {
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
 #pragma unroll
@@ -52,7 +52,7 @@ struct OnlineSoftmax {
         s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
         sum[r] += s.x[j];
       }
-    if (kEnd == kCols && kBegin < kEnd) sum[r] += before[r];
+    if (kEnd == kCols && kBegin < kEnd) sum[r] = __fmaf_rn(before[r], factor, sum[r]);
   }
 
   // Row r's scores were too large for steps that were not wide.

@@ -101,37 +101,60 @@ BOLIDE_DEVICE void pack(u32 (&p)[kCols / 16][4], const Frag<kCols>& s) {
 // wgmma writes f behind the compiler's back: no use of f may move across this point.
 template <int kCols>
 BOLIDE_DEVICE void pin(Frag<kCols>& f) {
-#pragma unroll
-  for (int i = 0; i < f.kSize; ++i) asm volatile("" : "+f"(f.x[i])::"memory");
+  ptx::after<ptx::Nothing>(f.x);
 }
 
 // Waits until at most kPending younger multiplies are in flight. From here on f may be read.
 template <int kPending, int kCols>
 BOLIDE_DEVICE void await(Frag<kCols>& f) {
-  ptx::wgmma_wait<kPending>();
-  pin(f);
+  ptx::after<ptx::Wait<kPending>>(f.x);
 }
 
+constexpr BOLIDE_DEVICE int steps_from(int step, int steps) {
+  return steps - step < ptx::kMostSteps ? steps - step : ptx::kMostSteps;
+}
+template <class Operand, int kDim, int kStep, int kQ, int kKv>
+BOLIDE_DEVICE void multiply_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
+  constexpr int kSteps = steps_from(kStep, kDim / 16);
+  u64 a[ptx::kMostSteps], b[ptx::kMostSteps];
+#pragma unroll
+  for (int i = 0; i < ptx::kMostSteps; ++i) {
+    const int column = 16 * (kStep + (i < kSteps ? i : 0));
+    a[i] = q.along_rows(column), b[i] = k.along_rows(column);
+  }
+  if constexpr (kStep == 0) ptx::wgmma_first<Operand, ptx::Major::kK, kSteps>(s.x, a, b);
+  else ptx::wgmma<Operand, ptx::Major::kK, kSteps>(s.x, a, b);
+  if constexpr (kStep + kSteps < kDim / 16) multiply_qk<Operand, kDim, kStep + kSteps>(s, q, k);
+}
 // s = q[first 64 rows] @ k^T over kDim columns. Asynchronous: committed, not waited for.
 template <class T, int kDim, int kQ, int kKv>
 BOLIDE_DEVICE void start_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
-  using Operand = typename T::Operand;
   ptx::wgmma_fence();
-  ptx::wgmma_first_k16<Operand, ptx::Major::kK>(s.x, q.along_rows(0), k.along_rows(0));
-#pragma unroll
-  for (int c = 16; c < kDim; c += 16)
-    ptx::wgmma_k16<Operand, ptx::Major::kK>(s.x, q.along_rows(c), k.along_rows(c));
+  multiply_qk<typename T::Operand, kDim, 0>(s, q, k);
   ptx::wgmma_commit();
 }
 
+template <class Operand, int kStep, int kKv, int kDim>
+BOLIDE_DEVICE void multiply_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileRef<kKv> v) {
+  constexpr int kSteps = steps_from(kStep, kKv / 16);
+  u32 a[ptx::kMostSteps][4];
+  u64 b[ptx::kMostSteps];
+#pragma unroll
+  for (int i = 0; i < ptx::kMostSteps; ++i) {
+    const int step = kStep + (i < kSteps ? i : 0);
+    b[i] = v.along_cols(16 * step);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) a[i][j] = p[step][j];
+  }
+  ptx::wgmma<Operand, ptx::Major::kMN, kSteps>(o.x, a, b);
+  if constexpr (kStep + kSteps < kKv / 16) multiply_pv<Operand, kStep + kSteps, kKv>(o, p, v);
+}
 // o += p @ v. Asynchronous: committed, not waited for.
 template <class T, int kKv, int kDim>
 BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileRef<kKv> v) {
   pin(o);
   ptx::wgmma_fence();
-#pragma unroll
-  for (int k = 0; k < kKv / 16; ++k)
-    ptx::wgmma_k16<typename T::Operand, ptx::Major::kMN>(o.x, p[k], v.along_cols(16 * k));
+  multiply_pv<typename T::Operand, 0, kKv>(o, p, v);
   ptx::wgmma_commit();
 }
 

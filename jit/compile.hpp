@@ -16,7 +16,7 @@ namespace bolide::jit {
 CompiledKernel compile(std::shared_ptr<const Nvrtc> nvrtc, const KernelSpec& spec,
                        std::chrono::milliseconds timeout);
 
-/// The options that every kernel is compiled with, before the request's own.
-std::vector<std::string> compiler_options(const KernelSpec& spec);
+/// The options that every kernel is compiled with by NVRTC of that major version, before the request's own.
+std::vector<std::string> compiler_options(const KernelSpec& spec, int toolchain_major);
 
 }  // namespace bolide::jit
