@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <future>
 #include <mutex>
+#include <set>
 #include <sstream>
 
 #include "cuda/forward_plan.hpp"
@@ -19,18 +20,38 @@ namespace {
 
 constexpr int kMaxParameterBytes = 32764, kMaxParameterBytesBefore12_1 = 4096;
 
-std::string classes_text(const ForwardPlan& plan) {
+// The captured tensors whose extremes the classifier does not know: "i32 [2, 4096], f32 [8]".
+std::string tables_without_ranges(const program::Emitted& e, bool none_found) {
+  std::set<int> unknown(e.unranged.begin(), e.unranged.end());
+  const std::vector<std::size_t> offsets = program::range_offsets(e);
+  for (std::size_t i = 0; i < e.ranges.size(); ++i)
+    if (none_found || offsets[i] == offsets[i + 1]) unknown.insert(e.ranges[i].tensor);
+  std::string text;
+  for (const int i : unknown) {
+    const Tensor& t = e.tensors[static_cast<std::size_t>(i)];
+    text += fmt::format("{}{} [", text.empty() ? "" : ", ", name_of(t.dtype));
+    for (int axis = 0; axis < t.rank(); ++axis) text += fmt::format("{}{}", axis ? ", " : "", t.size(axis));
+    text += "]";
+  }
+  return text;
+}
+
+std::string classes_text(const ForwardPlan& plan, const program::Emitted& emitted) {
   if (!plan.choice.masked) return "every tile is visible up to the lengths";
-  const int tables = plan.program.ranges.count;
-  if (plan.choice.workspace.range_bytes == 0)
-    return plan.program.gathers ? "by interval analysis; where more than 16 elements of a captured tensor "
-                                  "may be read they may hold anything"
-                                : "by interval analysis";
-  return fmt::format("by interval analysis, with the ranges of {} captured tensor{} found anew by every call",
-                     tables, tables == 1 ? "" : "s");
+  std::string text = "by interval analysis";
+  const bool found = plan.choice.workspace.range_bytes > 0;
+  if (const int tables = plan.program.ranges.count; found)
+    text += fmt::format(", with the ranges of {} captured tensor{} found anew by every call", tables,
+                        tables == 1 ? "" : "s");
+  if (const std::string unknown = tables_without_ranges(emitted, !found); !unknown.empty())
+    text += fmt::format(
+        "; ranges are not found of {}: where a tile may read more than 16 elements they may hold anything",
+        unknown);
+  return text;
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& plan,
+                                                          const program::Emitted& emitted,
                                                           const jit::CompiledKernel& code) {
   const ForwardChoice& c = plan.choice;
   const device::FwdConfig& f = c.config;
@@ -65,7 +86,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                        : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
                                    c.producer.why)},
           {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
-          {"tile classes", classes_text(plan)},
+          {"tile classes", classes_text(plan, emitted)},
           {"splits", c.splits_text()},
           {"launches", launches},
           {"thread blocks", fmt::format("{} of {} threads", c.grid, c.threads)},
@@ -102,7 +123,7 @@ class CudaBackend : public Backend {
     if (plan->choice.num_splits > 1) plan->combine = kernels_.get(small[next++].get(), 0);
     if (plan->choice.grid > 0 && plan->choice.producer.producer == device::Producer::tma)
       encode_maps(*plan, p);
-    plan->details = describe(*plan, *code);
+    plan->details = describe(*plan, emitted, *code);
     return plan;
   }
   std::shared_ptr<const BackendPlan> plan(const BackwardProblem&, const Sizes&) const override {

@@ -122,6 +122,7 @@ class Emitter {
   std::vector<std::int64_t> ints;
   std::vector<float> floats;
   std::vector<RangedTable> ranges;
+  std::vector<int> unranged;
 
  private:
   // Ranges that hold for every problem, so that they decide widths without depending on small numbers'
@@ -261,7 +262,10 @@ class Emitter {
     const std::string any = bounded ? fmt::format("bolide::Range<{}>{{{}, {}}}", type, r.lo, r.hi)
                                     : fmt::format("bolide::op::anything<{}>()", type);
     const std::optional<RangedTable> table = ranged(v);
-    if (!table) return any;
+    if (!table) {
+      if (std::find(unranged.begin(), unranged.end(), v.table) == unranged.end()) unranged.push_back(v.table);
+      return any;
+    }
     const auto known = std::find(ranges.begin(), ranges.end(), *table);
     const auto place = known - ranges.begin();
     if (known == ranges.end()) ranges.push_back(*table);
@@ -447,7 +451,7 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
                                      ? emitter.classes(graph.roots.front())
                                      : "    return bolide::class_by_points<Program>(p, t);\n";
   const bool masks = mask || tiles.classes == Classes::partial;
-  e.ranges = emitter.ranges;
+  e.ranges = emitter.ranges, e.unranged = emitter.unranged;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
   e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
                        bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,

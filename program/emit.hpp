@@ -29,6 +29,7 @@ struct Emitted {
   std::vector<float> floats;
   std::vector<Tensor> tensors;
   std::vector<RangedTable> ranges;  ///< what the classifier asks for ranges
+  std::vector<int> unranged;        ///< in tensors: what it reads by more than two indices that move
 };
 
 /// Integer values are 32-bit where that provably gives what 64 bits would, for positions and lengths within

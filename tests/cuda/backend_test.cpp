@@ -2,6 +2,7 @@
 // explain say, what a call costs the host. Needs NVRTC for the kernels' text, no GPU.
 #include "cuda/backend.hpp"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <bolide/error.hpp>
@@ -163,6 +164,31 @@ TEST_F(BackendTest, ExplainNamesTheDecisions) {
        {"kernel", "tile", "registers", "producer", "splits", "launches", "determinism", "workspace layout"})
     EXPECT_FALSE(details[name].empty()) << name;
   EXPECT_NE(details["kernel"].find("fwd_sm90<"), std::string::npos);
+}
+
+TEST_F(BackendTest, ExplainNamesTensorsWithoutRanges) {
+  const auto classes = [&](const std::string& text, const Bindings& names) {
+    ForwardProblem p = dense(2, 4096, 8, 32);
+    p.mask = Mask::parse(text, names);
+    const auto planned = plan(p);
+    return std::map<std::string, std::string>(planned->details.begin(),
+                                              planned->details.end())["tile classes"];
+  };
+  Bindings names;
+  std::string nine;
+  for (int i = 0; i < 9; ++i) {
+    const std::string name = fmt::format("t{}", i);
+    names.values.emplace(name, at((20 + static_cast<std::uintptr_t>(i)) * kPlace, DType::i32, {4096 + i}));
+    nine += fmt::format("{}{}[kv] > 0", i ? " && " : "", name);
+  }
+  const std::string many = classes(nine, names);
+  EXPECT_NE(many.find("ranges of 8 captured tensors"), std::string::npos) << many;
+  EXPECT_NE(many.find("not found of i32 [4104]: "), std::string::npos) << many;
+  const std::string cube =
+      classes("t[q % 4, kv % 4, (q + kv) % 4] > 0", {{"t", at(20 * kPlace, DType::f32, {4, 4, 4})}});
+  EXPECT_NE(cube.find("not found of f32 [4, 4, 4]: "), std::string::npos) << cube;
+  const std::string documents = classes("doc[q] == doc[kv]", {{"doc", at(20 * kPlace, DType::i32, {4096})}});
+  EXPECT_EQ(documents.find("not found"), std::string::npos) << documents;
 }
 
 TEST_F(BackendTest, Float32RunsThePlainKernel) {
