@@ -204,7 +204,7 @@ void place_ranges(ProgramData& data, std::byte* at) {
   }
 }
 
-void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTasks& ranges,
+void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTasks& ranges, bool overlap,
                     StreamHandle stream, const DeviceContext::Current& current) {
   device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
                                 f.next_work};
@@ -214,7 +214,8 @@ void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTask
     for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
     arguments[1] = const_cast<RangeTasks*>(&ranges);
   }
-  plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}}, stream, arguments, current);
+  plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}, .overlaps_previous = overlap}, stream,
+                       arguments, current);
 }
 
 }  // namespace
@@ -250,13 +251,16 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   }
   const ProgramData& program = own ? *own : plan.program;
 
+  // Every kernel waits for the one before it by itself, the caller's included. So the first may begin early
+  // too: such a launch takes the host 0.6 us less. Drivers before 12.3 cannot record one.
+  const bool overlap = context.driver().version() >= 12030;
   const DeviceContext::Current current(context);
-  if (c.prepared()) launch_prepare(plan, f, program.ranges, stream, current);
+  if (c.prepared()) launch_prepare(plan, f, program.ranges, overlap, stream, current);
   void* arguments[] = {&f, const_cast<std::byte*>(program.params.data()), nullptr};
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
-                     .overlaps_previous = c.prepared()},
+                     .overlaps_previous = overlap || c.prepared()},
                     stream, arguments, current);
   if (c.num_splits > 1) {
     device::CombineParams combine = combine_params(p, plan.sizes, c, f);

@@ -45,6 +45,7 @@ BOLIDE_DEVICE void prepare_work(const PrepareParams& p) {
 // One block of 1024 threads.
 __global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ PrepareParams p) {
   ptx::griddepcontrol_launch_dependents();
+  ptx::griddepcontrol_wait();
   prepare_work(p);
 }
 

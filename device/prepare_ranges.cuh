@@ -77,6 +77,7 @@ BOLIDE_DEVICE void find_extremes(const RangeTask& task, int unit) {
 __global__ void __launch_bounds__(1024, 1)
     fwd_prepare_ranges(const __grid_constant__ PrepareParams p, const __grid_constant__ RangeTasks ranges) {
   ptx::griddepcontrol_launch_dependents();
+  ptx::griddepcontrol_wait();
   if (blockIdx.x == 0) return prepare_work(p);
   int unit = blockIdx.x - 1;
   for (int i = 0; i < ranges.count; unit -= ranges.tasks[i++].units)
