@@ -8,6 +8,30 @@ namespace bolide {
 namespace math {
 constexpr double kLn2 = 0.693147180559945309417232;
 constexpr double kTwoOverSqrtPi = 1.12837916709551257389616;
+
+BOLIDE_DEVICE float fused(float a, float b, float c) {
+#if defined(__CUDACC__)
+  return __fmaf_rn(a, b, c);
+#else
+  return std::fma(a, b, c);
+#endif
+}
+// tanh(x) = x P(x^2) / Q(x^2) for abs(x) <= kTanhIsOne, minimax; beyond, tanh rounds to 1. Within 2^-21 of
+// itself everywhere, x where x is tiny. No branch, and one division.
+constexpr float kTanhIsOne = 9.02f;
+struct TanhQuotient {
+  float above, below;
+};
+BOLIDE_DEVICE TanhQuotient tanh_quotient(float x) {
+  const float u = x * x;
+  float p = fused(1.3319100503270808e-08f, u, 2.0583503526885744e-05f);
+  float q = fused(7.762031623168118e-07f, u, 0.0003283095117571514f);
+  p = fused(p, u, 0.0034940359830103037f), q = fused(q, u, 0.025871078688053262f);
+  p = fused(p, u, 0.13379719162959716f), q = fused(q, u, 0.4671303440525004f);
+  p = fused(p, u, 1.0f), q = fused(q, u, 1.0f);
+  return {p * x, q};
+}
+
 #if defined(__CUDACC__)
 BOLIDE_DEVICE float sqrt(float x) { return __fsqrt_rn(x); }
 BOLIDE_DEVICE float exp(float x) { return expf(x); }
@@ -15,7 +39,22 @@ BOLIDE_DEVICE float exp2(float x) { return exp2f(x); }
 BOLIDE_DEVICE float log(float x) { return logf(x); }
 BOLIDE_DEVICE float log2(float x) { return log2f(x); }
 BOLIDE_DEVICE float log1p(float x) { return log1pf(x); }
+#if defined(BOLIDE_PRECISE_FUNCTIONS)
 BOLIDE_DEVICE float tanh(float x) { return tanhf(x); }
+#else
+BOLIDE_DEVICE float tanh(float x) {
+  float t, inverse;
+  asm("min.NaN.xorsign.abs.f32 %0, %1, %2;" : "=f"(t) : "f"(x), "f"(kTanhIsOne));
+  const TanhQuotient q = tanh_quotient(t);
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(q.below));
+  return __fmul_rn(q.above, inverse);
+}
+#endif
+BOLIDE_DEVICE float tanh_fast(float x) {
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 BOLIDE_DEVICE float erf(float x) { return erff(x); }
 BOLIDE_DEVICE float sin(float x) { return sinf(x); }
 BOLIDE_DEVICE float cos(float x) { return cosf(x); }
@@ -25,6 +64,10 @@ BOLIDE_DEVICE bool sign_bit(float x) { return __float_as_int(x) < 0; }
 #else
 using std::cos, std::erf, std::exp, std::exp2, std::floor, std::log, std::log1p, std::log2, std::pow;
 using std::sin, std::sqrt, std::tanh;
+template <class F>
+BOLIDE_DEVICE F tanh_fast(F x) {
+  return std::tanh(x);
+}
 template <class F>
 BOLIDE_DEVICE bool sign_bit(F x) {
   return std::signbit(x);
@@ -91,6 +134,15 @@ BOLIDE_DEVICE T divide(T a, T b) {
   return a / b;
 #endif
 }
+// A multiple of the score, by what all scores share. On the GPU one rounding more than a quotient's, of what
+// rounding the score has cost already.
+BOLIDE_DEVICE float divide_score(float a, float b, float inverse) {
+#if defined(__CUDACC__)
+  return __fmul_rn(a, inverse);
+#else
+  return static_cast<void>(inverse), a / b;
+#endif
+}
 template <class T>
 BOLIDE_DEVICE T neg(T a) {
   if constexpr (kIsFloat<T>) return -a;
@@ -98,6 +150,9 @@ BOLIDE_DEVICE T neg(T a) {
 }
 template <class T>
 BOLIDE_DEVICE T magnitude(T a) {
+#if defined(__CUDACC__)
+  if constexpr (kIsFloat<T>) return fabsf(a);
+#endif
   if constexpr (kIsFloat<T>) return math::sign_bit(a) ? -a : a;
   else return a < 0 ? neg(a) : a;
 }

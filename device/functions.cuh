@@ -117,6 +117,26 @@ struct Tanh {
     return chain(E(1) - sqr(out), d);
   }
 };
+// Within 2^-10.5 of tanh, relative, whoever computes it: a GPU takes its own approximation.
+struct TanhFast {
+  static constexpr Spec spec{"TanhFast", "tanh_fast", 0, "f>f", false, kTanhFastError};
+  template <class T>
+  BOLIDE_DEVICE static T eval(T a) {
+    return math::tanh_fast(a);
+  }
+  BOLIDE_DEVICE static Range<float> bounds(Range<float> a) {
+    const float least = eval(a.lo), most = eval(a.hi);
+    return clipped(loosened({least - magnitude(least) * kSlack, most + magnitude(most) * kSlack, a.nan}),
+                   -1.0f, 1.0f);
+  }
+  template <class E, class X>
+  BOLIDE_DEVICE static E derive(int, const E& d, const E& out, const X&) {
+    return chain(E(1) - sqr(out), d);
+  }
+
+ private:
+  static constexpr float kSlack = 2 * kTanhFastError;  // an end may be off one way, a point the other
+};
 struct Sigmoid {
   static constexpr Spec spec{"Sigmoid", "sigmoid", 0, "f>f"};
   template <class T>

@@ -5,6 +5,7 @@
 // A block of 8 warps takes 16 query rows of a head, two a warp, and walks the keys 32 at a time: a lane a key
 // for S = Q K^T and the softmax, a lane every 32nd column for O += P V.
 #pragma once
+#define BOLIDE_PRECISE_FUNCTIONS  // outputs of float32 have budgets that short approximations exceed
 #include "epilogue.cuh"
 
 namespace bolide::device {

@@ -54,20 +54,37 @@ struct Smem {
 
 // Which columns of this thread's two rows of S a mask leaves visible, from column n on, a bit each: in a loop
 // that stays a loop, since unrolled gathers would all be in flight at once and take the registers. What the
-// row decides alone is found before, what the column decides alone once for both rows.
+// row decides alone is found before, what the column decides alone once for both rows, for as many columns
+// as eight registers hold, whose gathers then wait together.
 template <class Program, int kBits>
 BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point at, int n, u32 (&bits)[2]) {
+  using Column = typename Program::Column;
+  constexpr int kBatch = sizeof(Column) <= 4 && kBits % 8 == 0   ? 8
+                         : sizeof(Column) <= 8 && kBits % 4 == 0 ? 4
+                                                                 : 2;
   Point below = at;
   below.q += 8;
   const auto row = Program::row(program, at), row_below = Program::row(program, below);
-  at.kv += 8 * (n / 2);
-#pragma unroll 2
-  for (int i = 0; i < kBits; ++i) {
-    const auto column = Program::column(program, at);
-    below.kv = at.kv;
-    bits[0] |= static_cast<u32>(Program::mask(program, row, column, at)) << i;
-    bits[1] |= static_cast<u32>(Program::mask(program, row_below, column, below)) << i;
-    at.kv += i % 2 ? 7 : 1;
+  at.kv += 4 * n;
+#pragma unroll 1
+  for (int first = 0; first < kBits; first += kBatch, at.kv += 4 * kBatch) {
+    Column columns[kBatch];
+    u32 word = 0, word_below = 0;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      Point here = at;
+      here.kv += 8 * (i / 2) + i % 2;
+      columns[i] = Program::column(program, here);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      Point here = at;
+      here.kv += 8 * (i / 2) + i % 2;
+      below.kv = here.kv;
+      word |= static_cast<u32>(Program::mask(program, row, columns[i], here)) << i;
+      word_below |= static_cast<u32>(Program::mask(program, row_below, columns[i], below)) << i;
+    }
+    bits[0] |= word << first, bits[1] |= word_below << first;
   }
 }
 
@@ -90,19 +107,33 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
     visible_bits < Program, kColumns<32 ? kColumns : 32>(program, at, 0, bits[0]);
     if constexpr (kColumns > 32) visible_bits<Program, kColumns - 32>(program, at, 32, bits[1]);
   }
-  if constexpr (kScores || kMask)
+  if constexpr (kScores) {
+    const typename Program::ScoreRow rows[2] = {Program::score_row(program, point(0)),
+                                                Program::score_row(program, point(1))};
+    typename Program::ScoreColumn column = {};
+#pragma unroll
+    for (int i = 0; i < 2 * kColumns; ++i) {  // row by row, or, so that a column is found once, by columns
+      const int r = Program::kScoreColumns ? i % 2 : i / kColumns,
+                n = Program::kScoreColumns ? i / 2 : i % kColumns;
+      const int offset = 8 * (n / 2) + n % 2;
+      Point at = point(r);
+      at.kv += offset;
+      if (Program::kScoreColumns && r == 0) column = Program::score_column(program, at);
+      float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
+      x = Program::score(program, x * p.scale, rows[r], column, at, static_cast<float>(offset));
+    }
+  }
+  if constexpr (kMask)
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       Point at = point(r);
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
-        float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
         at.kv = w.kv_position + first_key + 8 * (n / 2) + n % 2;
-        if constexpr (kScores) x *= p.scale;
-        if constexpr (Program::kHasScore) x = Program::score(program, x, at);
         bool visible = true;
-        if constexpr (kMask && c.rolled_mask) visible = bits[n / 32][r] >> (n % 32) & 1;
-        else if constexpr (kMask) visible = Program::mask(program, at);
+        if constexpr (c.rolled_mask) visible = bits[n / 32][r] >> (n % 32) & 1;
+        else visible = Program::mask(program, at);
+        float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
         x = visible ? x : kNegInf;
       }
     }

@@ -16,6 +16,17 @@ struct Tile {
 /// How many of a tile's pairs are visible.
 enum class TileClass : int { none, some, all };
 
+/// An integer that changes by one from key to key, as a float: in two parts, so that those of a row's other
+/// keys are two additions, rounded once as a conversion is.
+struct Near {
+  float high, low;
+  /// `offset`, of magnitude below 2^23, keys further.
+  BOLIDE_DEVICE float at(float offset) const { return op::add(high, op::add(low, offset)); }
+};
+BOLIDE_DEVICE Near near(int first) {
+  return {static_cast<float>(first & ~255), static_cast<float>(first & 255)};
+}
+
 // What emitted interval code is written with.
 template <class T>
 BOLIDE_DEVICE Range<T> only(T x) {

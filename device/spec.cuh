@@ -12,7 +12,9 @@ struct Spec {
   int precedence;           // 0: written as a function; operators 1 (loosest) to 11
   const char* signature;
   bool commutative = false;
+  float relative_error = 0;  // a definition that leaves room: what any back end may be off by (else rounding)
 };
+inline constexpr float kTanhFastError = 0.00069053396f;  // 2^-10.5
 
 // derive(i, d, out, x): what a change d of argument i adds to the result, linear in d; out is the result
 // itself, x.f(j) and x.c(j) its number and condition arguments. chain(p, d) is p * d with 0 for d = 0, so

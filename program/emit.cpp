@@ -39,47 +39,47 @@ class Emitter {
     for (std::size_t i = 0; i < graph.values.size(); ++i) {
       const Graph::Value& v = graph.values[i];
       bool by_q = v.op == Op::q, by_kv = v.op == Op::kv, by_score = v.op == Op::score;
-      for (int a : v.args) by_q |= by_q_[a], by_kv |= by_kv_[a], by_score |= moves_[a];
-      by_q_.push_back(by_q), by_kv_.push_back(by_kv);
+      for (int a : v.args) by_q |= by_q_[a], by_kv |= by_kv_[a], by_score |= by_score_[a];
+      by_q_.push_back(by_q), by_kv_.push_back(by_kv), by_score_.push_back(by_score);
       moves_.push_back(by_q || by_kv || by_score);
+      steps_.push_back(step_of(static_cast<int>(i)));
+      multiples_.push_back(is_multiple(v));
       number(v);
     }
   }
 
-  // The lines that compute `root` at a point; declares only what it needs.
-  std::string point(int root) const {
-    const std::vector<bool> needed = reachable(root);
-    std::string text;
-    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
-      if (needed[i]) text += point_line(static_cast<int>(i));
-    }
-    return text + fmt::format("    return v{};\n", root);
-  }
-
-  // What of `root` a row of queries or a column of keys decides alone: values that the lines which mix the
-  // two start from. Read once a row or column, they need not be computed, or gathered, for every pair.
+  // What of `root` a row of queries (or nothing that moves) or a column of keys decides alone: values that
+  // the lines which mix the two start from. Read once a row or column, they need not be computed, or
+  // gathered, for every pair.
   struct Side {
     std::string fields, body;  // of a struct, and of the function that fills it in
-    std::vector<int> values;
+    std::vector<int> values, distances;
   };
-  Side side(int root, bool of_rows) const {
-    const std::vector<bool>&own = of_rows ? by_q_ : by_kv_, &other = of_rows ? by_kv_ : by_q_;
-    const std::vector<bool> needed = reachable(root);
-    std::vector<bool> wanted(graph_.values.size());
-    const auto is_side = [&](int i) { return own[i] && !other[i] && !is_leaf(graph_.values[i].op); };
-    for (int i = root; i >= 0; --i)
-      if (needed[i] && !is_side(i))
-        for (int a : graph_.values[i].args) wanted[a] = wanted[a] || is_side(a);
+  // With `distances`, a distance is a row's: found from that to its first key (see is_distance).
+  Side side(int root, bool of_rows, bool distances) const {
+    const std::size_t size = graph_.values.size();
+    std::vector<bool> needed(size), lines(size);
+    std::vector<int> wanted;
+    needed[root] = true;
+    for (int i = root; i >= 0; --i) {
+      if (!needed[i]) continue;
+      const bool distance = distances && is_distance(i), own = !distance && is_side(i, of_rows);
+      if (own || (distance && of_rows)) wanted.push_back(i);
+      if (!own && !distance)
+        for (int a : graph_.values[i].args) needed[a] = true;
+    }
+    std::reverse(wanted.begin(), wanted.end());
     Side s;
-    std::vector<bool> lines(graph_.values.size());
     std::string list;
-    for (int i = 0; i <= root; ++i) {
-      if (!wanted[i]) continue;
-      s.values.push_back(i);
-      s.fields += fmt::format(" {} v{};", type_name(i), i);
-      list += fmt::format("{}v{}", list.empty() ? "" : ", ", i);
-      const std::vector<bool> under = reachable(i);
-      for (int j = 0; j <= i; ++j) lines[j] = lines[j] || under[j];
+    for (int i : wanted) {
+      const bool distance = distances && is_distance(i);
+      (distance ? s.distances : s.values).push_back(i);
+      const int from = distance ? distance_of(i) : i;
+      const std::string value = fmt::format("v{}", from);
+      s.fields += fmt::format(" {} v{};", distance ? "bolide::Near" : type_name(i), i);
+      list += (list.empty() ? "" : ", ") + (distance ? "bolide::near(" + value + ")" : value);
+      const std::vector<bool> under = reachable(from);
+      for (int j = 0; j <= from; ++j) lines[j] = lines[j] || under[j];
     }
     for (int i = 0; i <= root; ++i)
       if (lines[i]) s.body += point_line(i);
@@ -93,6 +93,8 @@ class Emitter {
     for (const auto& [side, name] : {std::pair{&row, "row"}, {&column, "column"}})
       for (int i : side->values)
         given[i] = true, lines[i] = fmt::format("    const {} v{} = {}.v{};\n", type_name(i), i, name, i);
+    for (int i : row.distances)
+      given[i] = true, lines[i] = fmt::format("    const float v{} = {};\n", i, distance_text(i));
     needed[root] = true;
     std::string text;
     for (int i = root; i >= 0; --i) {
@@ -154,6 +156,56 @@ class Emitter {
       floats.push_back(static_cast<float>(v.floating));
     }
     places_.push_back(place);
+    inverses_.push_back(-1);
+    if (v.op != op_of<op::Div> || !multiples_.back()) return;
+    const int divisor = v.args[1];
+    if (places_[divisor] < 0 || inverses_[divisor] >= 0) return;
+    inverses_[divisor] = static_cast<int>(floats.size());
+    floats.push_back(1.0f / floats[places_[divisor]]);
+  }
+
+  // How an integer changes from one key to the next, where that is by 1 or -1 everywhere; else 0.
+  int step_of(int i) const {
+    const Graph::Value& v = graph_.values[i];
+    if (v.type != Type::integer || !is_int32(i)) return 0;
+    if (v.op == Op::kv) return 1;
+    if (v.op == op_of<op::Neg>) return -steps_[v.args[0]];
+    const bool add = v.op == op_of<op::Add>;
+    if (!add && v.op != op_of<op::Sub>) return 0;
+    if (!by_kv_[v.args[1]]) return steps_[v.args[0]];
+    return by_kv_[v.args[0]] ? 0 : add ? steps_[v.args[1]] : -steps_[v.args[1]];
+  }
+  // A number of keys as a Float, or its magnitude: what may be found from that of the row's first key, since
+  // conversions share the unit that exponentials need.
+  bool is_distance(int i) const {
+    return graph_.values[i].op == op_of<op::ToFloat> && steps_[distance_of(i)] != 0;
+  }
+  bool is_magnitude(int i) const { return graph_.values[graph_.values[i].args[0]].op == op_of<op::Abs>; }
+  int distance_of(int i) const {
+    const int a = graph_.values[i].args[0];
+    return is_magnitude(i) ? graph_.values[a].args[0] : a;
+  }
+  std::string distance_text(int i) const {
+    const std::string text = fmt::format("row.v{}.at({}offset)", i, steps_[distance_of(i)] < 0 ? "-" : "");
+    return is_magnitude(i) ? "bolide::op::magnitude(" + text + ")" : text;
+  }
+  bool is_side(int i, bool of_rows) const {
+    const Op op = graph_.values[i].op;
+    if (is_leaf(op) || op == Op::constant || by_score_[i]) return false;
+    return of_rows ? !by_kv_[i] : by_kv_[i] && !by_q_[i];
+  }
+
+  // The score times what all scores share: its relative error is the score's.
+  bool is_multiple(const Graph::Value& v) const {
+    if (v.op == Op::score) return true;
+    if (v.op == op_of<op::Neg>) return multiples_[v.args[0]];
+    const bool first = v.args.size() == 2 && multiples_[v.args[0]] && !moves_[v.args[1]],
+               second = v.args.size() == 2 && multiples_[v.args[1]] && !moves_[v.args[0]];
+    return v.op == op_of<op::Mul> ? first || second : v.op == op_of<op::Div> && first;
+  }
+  std::string inverse(int i) const {
+    return inverses_[i] >= 0 ? fmt::format("p.floats[{}]", inverses_[i])
+                             : fmt::format("bolide::op::divide(1.0f, v{})", i);
   }
 
   // The axes of a table whose indices move within a tile, if there are one or two.
@@ -236,6 +288,9 @@ class Emitter {
       text = fmt::format("bolide::gather<{}, {}>(p.tensors[{}]", stored, type_name(i), v.table);
       for (int a : v.args) text += ", " + value(a, type_name(a));
       text += ")";
+    } else if (v.op == op_of<op::Div> && multiples_[i]) {
+      const int divisor = v.args[1];
+      text = fmt::format("bolide::op::divide_score(v{}, v{}, {})", v.args[0], divisor, inverse(divisor));
     } else if (is_operator(v.op)) {
       text = call(i, "eval", "static_cast", [&](int a, const std::string& t) { return value(a, t); });
     } else {
@@ -372,10 +427,12 @@ class Emitter {
 
   const Graph& graph_;
   std::vector<AnyRange> ranges_;
-  std::vector<bool> by_q_, by_kv_;
-  std::vector<bool> moves_;          // changes within a tile
-  std::vector<int> places_;          // of constants, in Params
-  mutable std::vector<bool> asked_;  // by the lines made so far
+  std::vector<bool> by_q_, by_kv_, by_score_;
+  std::vector<int> steps_;              // see step_of
+  std::vector<bool> moves_;             // changes within a tile
+  std::vector<bool> multiples_;         // the score times what all scores share
+  std::vector<int> places_, inverses_;  // of constants and their reciprocals, in Params
+  mutable std::vector<bool> asked_;     // by the lines made so far
 };
 
 constexpr const char* kProgram = R"(#include "program.cuh"
@@ -401,9 +458,23 @@ struct Program {{
   BOLIDE_DEVICE static bool mask(const Params& p, const bolide::Point& at) {{
     return mask(p, row(p, at), column(p, at), at);
   }}
-  BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
-                                   [[maybe_unused]] const bolide::Point& at) {{
+  struct ScoreRow {{{} }};
+  struct ScoreColumn {{{} }};
+  static constexpr bool kScoreColumns = {};
+  BOLIDE_DEVICE static ScoreRow score_row([[maybe_unused]] const Params& p,
+                                          [[maybe_unused]] const bolide::Point& at) {{
 {}  }}
+  BOLIDE_DEVICE static ScoreColumn score_column([[maybe_unused]] const Params& p,
+                                                [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
+  BOLIDE_DEVICE static float score([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
+                                   [[maybe_unused]] const ScoreRow& row,
+                                   [[maybe_unused]] const ScoreColumn& column,
+                                   [[maybe_unused]] const bolide::Point& at, [[maybe_unused]] float offset) {{
+{}  }}
+  BOLIDE_DEVICE static float score(const Params& p, float s, const bolide::Point& at) {{
+    return score(p, s, score_row(p, at), score_column(p, at), at, 0.0f);
+  }}
   BOLIDE_DEVICE static bolide::TileClass classify([[maybe_unused]] const Params& p,
                                                   [[maybe_unused]] const bolide::Tile& t) {{
 {}  }}
@@ -438,14 +509,20 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
     check_tensor(c);
     e.tensors.push_back(c.tensor);
   }
-  Emitter::Side row{{}, "    return {};\n", {}}, column = row;
+  Emitter::Side row{{}, "    return {};\n", {}, {}}, column = row;
   std::string mask_body = "    return true;\n";
   if (mask) {
     const int root = graph.roots.front();
-    row = emitter.side(root, true), column = emitter.side(root, false);
+    row = emitter.side(root, true, false), column = emitter.side(root, false, false);
     mask_body = emitter.mixed(root, row, column);
   }
-  const std::string score_body = score ? emitter.point(graph.roots.back()) : "    return s;\n";
+  Emitter::Side score_row{{}, "    return {};\n", {}, {}}, score_column = score_row;
+  std::string score_body = "    return s;\n";
+  if (score) {
+    const int root = graph.roots.back();
+    score_row = emitter.side(root, true, true), score_column = emitter.side(root, false, true);
+    score_body = emitter.mixed(root, score_row, score_column);
+  }
   const std::string class_body = !mask ? "    return bolide::TileClass::all;\n"
                                  : tiles.classes == Classes::on
                                      ? emitter.classes(graph.roots.front())
@@ -453,9 +530,11 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   const bool masks = mask || tiles.classes == Classes::partial;
   e.ranges = emitter.ranges, e.unranged = emitter.unranged;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
-  e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
-                       bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
-                       column.fields, row.body, column.body, mask_body, score_body, class_body);
+  e.text =
+      fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
+                  bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
+                  column.fields, row.body, column.body, mask_body, score_row.fields, score_column.fields,
+                  !score_column.values.empty(), score_row.body, score_column.body, score_body, class_body);
   e.hash = hash_of(e.text);
   return e;
 }

@@ -94,12 +94,12 @@ Mask block_map(const Tensor& visible, std::int64_t rows_per_block, std::int64_t 
   return truth(at(visible, "blocks", floor_div(q, rows_per_block), floor_div(kv, keys_per_block)));
 }
 
-Score softcap(double cap) {
+Score softcap(double cap, bool fast) {
   if (!(cap > 0) || std::isinf(cap)) {
     throw Error(Code::invalid_argument,
                 "softcap is " + std::to_string(cap) + "; it must be positive and finite");
   }
-  return FloatExpr(cap * tanh(score / cap));
+  return FloatExpr(cap * (fast ? tanh_fast(score / cap) : tanh(score / cap)));
 }
 Score alibi(const Tensor& slopes) {
   return score - FloatExpr(by_last(slopes, "slopes", h)) * FloatExpr(abs(q - kv));

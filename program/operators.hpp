@@ -20,8 +20,8 @@ using Operators =
                  op::FloorDiv, op::Mod, op::BitAnd, op::BitXor, op::BitOr, op::BitNot, op::ShiftLeft,
                  op::ShiftRight, op::Less, op::LessEqual, op::Equal, op::NotEqual, op::And, op::Or, op::Not,
                  op::Where, op::ToFloat, op::ToInt, op::ToBool, op::Sqrt, op::Rsqrt, op::Exp, op::Exp2,
-                 op::Log, op::Log2, op::Log1p, op::Tanh, op::Sigmoid, op::Erf, op::Sin, op::Cos, op::Pow,
-                 op::Floor>;
+                 op::Log, op::Log2, op::Log1p, op::Tanh, op::TanhFast, op::Sigmoid, op::Erf, op::Sin, op::Cos,
+                 op::Pow, op::Floor>;
 
 /// What a node is: a leaf, a constant, a gather, or `operators` + index in the list.
 enum class Op : std::uint8_t { b, h, q, kv, len_q, len_kv, score, constant, gather, operators };

@@ -62,7 +62,7 @@ struct Point {
     if (name == "log") return 1 / x;
     if (name == "log2") return 1 / (x * std::numbers::ln2);
     if (name == "log1p") return 1 / (1 + x);
-    if (name == "tanh") return 1 / (std::cosh(x) * std::cosh(x));
+    if (name == "tanh" || name == "tanh_fast") return 1 / (std::cosh(x) * std::cosh(x));
     if (name == "sigmoid") return 1 / (2 + std::exp(x) + std::exp(-x));
     if (name == "erf") return 2 * std::numbers::inv_sqrtpi * std::exp(-x * x);
     if (name == "sin") return std::cos(x);
@@ -90,6 +90,29 @@ std::vector<Expr> gathers(const Expr& program, const Tensor& table) {
   };
   visit(program.node());
   return found;
+}
+
+std::vector<Expr> inexact_operators(const Expr& program) {
+  std::vector<Expr> found;
+  std::set<const Node*> seen;
+  const std::function<void(const Expr::NodePointer&)> visit = [&](const Expr::NodePointer& n) {
+    if (!seen.insert(n.get()).second) return;
+    if (program::is_operator(n->op) && program::spec_of(n->op).relative_error > 0) found.emplace_back(n);
+    for (const auto& a : n->args) visit(a);
+  };
+  visit(program.node());
+  return found;
+}
+
+double declared_error(const Expr& program, const std::vector<Expr>& inexact, const program::Row& row,
+                      std::int64_t kv, double score) {
+  double error = 0;
+  for (const Expr& e : inexact) {
+    const Point at{row, kv, score, e.node().get()};
+    error += std::abs(at.slope(program.node()) * at.value(e.node())) *
+             program::spec_of(e.node()->op).relative_error;
+  }
+  return std::isfinite(error) ? error : 0;
 }
 
 GatherSlope gather_slope(const Expr& program, const Expr& gather, const program::Row& row, std::int64_t kv,

@@ -69,6 +69,7 @@ constexpr const char* kScores[] = {
     "score * 0.5 + 1",
     "score - 0.1 * abs(q - kv)",
     "20 * tanh(score / 20)",
+    "20 * tanh_fast(score / 20)",
     "score - abs(q - kv) * exp2(-0.5 * (h + 1))",
     "where(kv <= q, score, score - 2)",
     "score + 0.01 * (kv % #)",

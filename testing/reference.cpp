@@ -100,7 +100,9 @@ struct Head {
   const std::uint8_t* seen;
   Reference& result;
   // raw: scores before the program; p: scores, then probabilities; slope: d score program / d score
-  Matrix q, k, v, raw, p, slope;
+  // error: what its operators declare, of a score; no columns without any
+  Matrix q, k, v, raw, p, slope, error;
+  const std::vector<Expr> inexact;
   std::vector<double> lse;
 
   Head(const BackwardProblem& bp, const Sequence& s, std::int64_t b, std::int64_t h, std::int64_t group,
@@ -121,6 +123,8 @@ struct Head {
         raw(q.rows, s.len_kv()),
         p(q.rows, s.len_kv()),
         slope(q.rows, s.len_kv()),
+        error(q.rows, r.declares ? s.len_kv() : 0),
+        inexact(error.columns ? inexact_operators(bp.forward.score.expr()) : std::vector<Expr>()),
         lse(rows.size()) {}
 
   bool sees(std::int64_t i, std::int64_t j) const { return seen[i * p.columns + j] && p[i][j] != -kInf; }
@@ -154,6 +158,7 @@ struct Head {
         const std::int64_t kv = seq.key_start + j;
         slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
         const double exact = program::eval_score_point(program.expr(), row, kv, s);
+        if (error.columns) error[i][j] = declared_error(program.expr(), inexact, row, kv, s);
         s = result.programs == Programs::float32 ? exact + float32_error(program.expr(), row, kv, s) : exact;
       }
       p[i][j] = s;
@@ -193,6 +198,21 @@ struct Head {
             out[c] += p[i][j] * v[j][c];
             reach[c] += std::abs(p[i][j] * v[j][c]);
           }
+      if (error.columns) declare(i, out);
+    }
+  }
+
+  // lse moves by the mean of the scores' errors, weighed by the probabilities; out by that of each times how
+  // far its v is from out; both, as errors are finite, by a share of that more.
+  void declare(std::int64_t i, const double* out) {
+    const Place at = places[static_cast<std::size_t>(i)];
+    double* slack = result.out_slack.row(at, h);
+    double& lse_slack = result.lse_slack.number(at, h);
+    for (std::int64_t j = 0; j < p.columns; ++j) {
+      if (!sees(i, j)) continue;
+      const double moved = p[i][j] * error[i][j] * (1 + 2 * error[i][j]);
+      lse_slack += moved;
+      for (std::int64_t c = 0; c < v.columns; ++c) slack[c] += moved * (std::abs(v[j][c]) + std::abs(out[c]));
     }
   }
 
@@ -326,6 +346,8 @@ Reference reference(const BackwardProblem& bp, bool backward, const std::vector<
   r.out = r.out_reach = Values(p.out.shape);
   const Dims lse = p.q.rank() == 3 ? Dims{heads, p.q.size(0)} : Dims{p.q.size(0), heads, p.q.size(1)};
   r.lse = Values(lse, -kInf), r.lse_reach = Values(lse);
+  if (programs == Programs::float32 && p.score && !inexact_operators(p.score.expr()).empty())
+    r.declares = true, r.out_slack = Values(p.out.shape), r.lse_slack = Values(lse);
   if (backward) {
     r.dq = r.dq_slack = Values(p.q.shape), r.dk = r.dk_slack = Values(p.k.shape),
     r.dv = r.dv_slack = Values(p.v.shape);

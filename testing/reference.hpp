@@ -61,6 +61,10 @@ struct Reference {
   /// slope where that is above 1: what a program does to a score, it does to the score's error.
   Values lse_reach;
   Values dq_slack, dk_slack, dv_slack;
+  /// In float32 programs, if some operators of the score program declare errors (op::Spec::relative_error):
+  /// what those may make of out and lse.
+  bool declares = false;
+  Values out_slack, lse_slack;
   std::vector<Values> dcaptured, dcaptured_slack;  ///< in the problem's order
   /// Rows that were not looked at, by their place in out (elements over head_dim_v) and in lse; none if
   /// empty.
@@ -73,6 +77,12 @@ Reference reference(const BackwardProblem& problem, bool backward, const std::ve
 /// d program / d score at one point, by the chain rule over the tree.
 double score_derivative(const Expr& program, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t kv,
                         std::int64_t len_q, std::int64_t len_kv, double score);
+
+/// The operators of a program that declare an error, and what theirs come to together at a point, to first
+/// order.
+std::vector<Expr> inexact_operators(const Expr& program);
+double declared_error(const Expr& program, const std::vector<Expr>& inexact, const program::Row&,
+                      std::int64_t kv, double score);
 
 /// The places in a program that read a captured tensor.
 std::vector<Expr> gathers(const Expr& program, const Tensor& table);

@@ -27,8 +27,9 @@ Mask bit_mask(const Tensor& words);
 /// dense_mask.
 Mask block_map(const Tensor& visible, std::int64_t rows_per_block, std::int64_t keys_per_block);
 
-/// cap * tanh(score / cap) (contract C5). Throws Error{invalid_argument} unless cap is positive and finite.
-Score softcap(double cap);
+/// cap * tanh(score / cap) (contract C5); fast: with tanh_fast, which is within 2^-10.5 of tanh, relative.
+/// Throws Error{invalid_argument} unless cap is positive and finite.
+Score softcap(double cap, bool fast = false);
 /// score - slope * |q - kv| with slopes: floats [heads] or [batch, heads] (contract C5).
 Score alibi(const Tensor& slopes);
 /// The same with the usual slopes 2^(-8 (h + 1) / heads).

@@ -27,6 +27,7 @@ class Compiled {
  public:
   using MaskFunction = bool (*)(const void*, const Point&);
   using ScoreFunction = float (*)(const void*, float, const Point&);
+  using ScoreFromFunction = float (*)(const void*, float, const Point& first, int offset);
   using ClassFunction = TileClass (*)(const void*, const Tile&);
 
   explicit Compiled(const std::vector<Emitted>& programs) {
@@ -44,6 +45,11 @@ class Compiled {
            << "extern \"C\" float score" << n
            << "(const Program::Params& p, float s, const bolide::Point& at) { return Program::score(p, s, "
               "at); }\n"
+           << "extern \"C\" float score_from" << n
+           << "(const Program::Params& p, float s, const bolide::Point& first, int offset) {\n"
+              "  bolide::Point at = first; at.kv += offset;\n"
+              "  return Program::score(p, s, Program::score_row(p, first), Program::score_column(p, at), at, "
+              "static_cast<float>(offset)); }\n"
            << "extern \"C\" bolide::TileClass classify" << n
            << "(const Program::Params& p, const bolide::Tile& t) { return Program::classify(p, t); }\n"
            << "extern \"C\" unsigned long size" << n << "() { return sizeof(Program::Params); }\n}\n";
@@ -155,6 +161,13 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
     scores.emplace_back();
     emitted.push_back(program::emit(masks.back(), scores.back()));
   }
+  for (const char* text : {"score - 0.3 * abs(q - kv)", "score + 1e-3 * (kv - q)", "score + (kv - (q + 5))",
+                           "score * (3 - kv) + float(kv)", "score - abs(b - (kv + h) + 7)"}) {
+    masks.emplace_back();
+    scores.push_back(Score::parse(text));
+    emitted.push_back(program::emit(masks.back(), scores.back()));
+    EXPECT_NE(emitted.back().text.find(".at("), std::string::npos) << "a distance is converted for every key";
+  }
   for (int i = 0; i < 160; ++i) {
     masks.push_back(i % 3 ? Mask(programs.mask(2 + i % 40)) : Mask());
     scores.push_back(i % 3 != 1 ? Score(programs.score(2 + i % 40)) : Score());
@@ -168,6 +181,7 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
     ASSERT_EQ(compiled.get<unsigned long (*)()>("size", i)(), params.bytes.size());
     const auto mask = compiled.get<Compiled::MaskFunction>("mask", i);
     const auto score = compiled.get<Compiled::ScoreFunction>("score", i);
+    const auto score_from = compiled.get<Compiled::ScoreFromFunction>("score_from", i);
     const auto classify = compiled.get<Compiled::ClassFunction>("classify", i);
     const int span = i % 5 ? 120 : 1 << 29;
     for (int j = 0; j < 60; ++j) {
@@ -181,6 +195,11 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
       const float s = static_cast<float>(below(2000) - 1000) / 64;
       const float expected = program::eval_score_point_f32(scores[i].expr(), row, at.kv, s);
       ASSERT_PRED2(same_number, score(params.data(), s, at), expected) << scores[i].text() << emitted[i].text;
+      Point first = at;  // of its row in a tile
+      const int offset = below(128);
+      first.kv -= offset;
+      ASSERT_PRED2(same_number, score_from(params.data(), s, first, offset), expected)
+          << scores[i].text() << emitted[i].text;
     }
     if (!masks[i]) continue;
     for (int j = 0; j < 40; ++j) {
@@ -411,7 +430,7 @@ TEST(Emit, TextIsTheSameForAllNumbersAndContents) {
   EXPECT_EQ(text("kv <= q && q < 3", Tensor(a.data(), {3})), text("q < 4 && kv <= q", Tensor(a.data(), {3})));
   EXPECT_NE(text("kv <= q", Tensor(a.data(), {3})), text("kv < q", Tensor(a.data(), {3})));
   const Emitted e = program::emit(causal(), softcap(30));
-  EXPECT_EQ(e.floats, std::vector<float>{30});
+  EXPECT_EQ(e.floats, (std::vector<float>{30, 1.0f / 30}));  // the cap, and what scores are multiplied by
 }
 
 TEST(Emit, UsesThirtyTwoBitsWhereTheySuffice) {

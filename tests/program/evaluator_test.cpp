@@ -114,6 +114,21 @@ TEST(Operators, ComparisonsAndLogic) {
   EXPECT_TRUE(truth("float(q) / 0 != 1", 0, 0));
 }
 
+// What a GPU computes, but for the rounding of its reciprocal and its product.
+TEST(Operators, TanhAsAQuotientIsWithinItsError) {
+  double worst = 0;
+  for (float x = 1e-38f; x < math::kTanhIsOne; x += std::max(1e-38f, x * 0x1p-10f)) {
+    const auto [above, below] = math::tanh_quotient(x);
+    const double exact = std::tanh(static_cast<double>(x));
+    worst = std::max(worst, std::abs(static_cast<double>(above) / static_cast<double>(below) / exact - 1));
+    ASSERT_EQ(math::tanh_quotient(-x).above, -above) << x;
+  }
+  EXPECT_LT(worst, 0x1p-21 - 0x1p-23 - 0x1p-24);  // rcp.approx and the product take the rest
+  EXPECT_EQ(1 - static_cast<float>(std::tanh(static_cast<double>(math::kTanhIsOne))), 0);
+  EXPECT_EQ(math::tanh_quotient(1e-30f).above, 1e-30f);
+  EXPECT_EQ(math::tanh_quotient(0.0f).below, 1.0f);
+}
+
 TEST(Operators, FunctionsOfAFloat) {
   const volatile double given = 0.7;  // the compiler must not compute these itself
   const double x = given;
@@ -125,6 +140,9 @@ TEST(Operators, FunctionsOfAFloat) {
   EXPECT_EQ(number("log2(score)", x), std::log2(x));
   EXPECT_EQ(number("log1p(score)", x), std::log1p(x));
   EXPECT_EQ(number("tanh(score)", x), std::tanh(x));
+  EXPECT_EQ(number("tanh_fast(score)", x), std::tanh(x));  // exact on the CPU
+  EXPECT_EQ(number("tanh_fast(score)", 1e300), 1);
+  EXPECT_TRUE(std::isnan(number("tanh_fast(score)", NAN)));
   EXPECT_EQ(number("sigmoid(score)", x), 1 / (1 + std::exp(-x)));
   EXPECT_EQ(number("erf(score)", x), std::erf(x));
   EXPECT_EQ(number("sin(score)", x), std::sin(x));
@@ -223,6 +241,7 @@ TEST(Derivative, AgreesWithFiniteDifferences) {
                          "3 * score - 1",
                          "score * score",
                          "30 * tanh(score / 30)",
+                         "30 * tanh_fast(score / 30)",
                          "exp(score)",
                          "exp2(score)",
                          "log(2 + score)",
@@ -449,6 +468,7 @@ TEST(Masks, ReadyMadeOnesAreWhatTheySay) {
   EXPECT_TRUE(shows(packed, 0, 0) && shows(packed, 0, 1) && !shows(packed, 0, 2) && shows(packed, 0, 3));
   EXPECT_TRUE(shows(packed, 1, 2) && shows(packed, 1, 32) && !shows(packed, 1, 33));
   EXPECT_NEAR(program::eval_score_point(softcap(30).expr(), {}, 0, 100), 30 * std::tanh(100 / 30.0), 1e-12);
+  EXPECT_EQ(softcap(30, true).text(), "30.0 * tanh_fast(score / 30.0)");
   EXPECT_NEAR(program::eval_score_point(alibi(8).expr(), {.h = 1, .q = 5}, 2, 1), 1 - 0.25 * 3, 1e-12);
   EXPECT_EQ(compose(softcap(30), Score::parse("2 * score")).text(), "2.0 * (30.0 * tanh(score / 30.0))");
   EXPECT_THROW(softcap(0), Error);
