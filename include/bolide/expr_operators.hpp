@@ -1,5 +1,4 @@
-// The operators and functions of expressions in C++. Bool & Int and a < b < c do not compile; Int becomes
-// Float.
+// The operators and functions of expressions in C++. Bool & Int and a < b < c do not compile.
 #pragma once
 #include <bolide/expr.hpp>
 
@@ -124,7 +123,7 @@ inline FloatExpr to_float(const BoolExpr& a) { return FloatExpr(detail::call("fl
 inline FloatExpr to_float(const IntExpr& a) { return a; }
 inline BoolExpr to_bool(const IntExpr& a) { return BoolExpr(detail::call("bool", {a})); }
 inline BoolExpr to_bool(const FloatExpr& a) { return BoolExpr(detail::call("bool", {a})); }
-// Functions of a Float. tanh_fast is within 2^-10.5 of tanh, relative: a single instruction of a GPU.
+// Functions of a Float, which an Int becomes. tanh_fast is within 2^-10.5 of tanh, relative.
 inline FloatExpr sqrt(const FloatExpr& a) { return FloatExpr(detail::call("sqrt", {a})); }
 inline FloatExpr rsqrt(const FloatExpr& a) { return FloatExpr(detail::call("rsqrt", {a})); }
 inline FloatExpr exp(const FloatExpr& a) { return FloatExpr(detail::call("exp", {a})); }
