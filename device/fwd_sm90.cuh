@@ -40,8 +40,8 @@ struct Smem {
   SmemTile<c.tile_kv, c.head_dim> k[c.k_stages];
   VTile v[c.v_stages];
   WorkItem work[kWorkSlots];
-  TileBlock<c.consumers()> blocks[kBlockSlots];
-  u32 tile_info[c.k_stages];
+  TileBlock blocks[kBlockSlots];
+  TileInfo tile_info[c.k_stages];
   u32 warp_word[4];  // of the producer's warps: what they seldom use, registers being few
   Ring<1> q_ring;
   Ring<c.k_stages> k_ring;
@@ -187,7 +187,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   // waits for the tile, so that the assembler can put other work between; after an item's last tile it is
   // stale and nobody asks.
   auto look = [&] {
-    at.word = smem.tile_info[k_at.slot()];
+    at = smem.tile_info[k_at.slot()];
     k_tile = smem.k[k_at.slot()].ref();
     seen = at.of(wg);
   };

@@ -83,7 +83,7 @@ struct TmaLoader {
   template <class Tile>
   BOLIDE_DEVICE void load_panels(const Tile& dst, const TensorMap* map, u64& bar, int row, int head,
                                  int batch) {
-    if (threadIdx.x % 32 == 0) {
+    if (ptx::elect_one()) {
       ptx::mbarrier_arrive_expect_tx(bar, Tile::kPanels * Tile::kPanelBytes);
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel)
@@ -110,8 +110,7 @@ struct TmaLoader {
     const int place = threadIdx.x % 32 * p.kv_box_rows, page = clamp(box.page, 0, p.pages.count - 1);
     const bool mine = place < rows;
     const int boxes = __popc(__ballot_sync(~0u, mine));
-    if (threadIdx.x % 32 == 0)
-      ptx::mbarrier_arrive_expect_tx(bar, boxes * p.kv_box_rows * (Tile::kPanels * 128));
+    if (ptx::elect_one()) ptx::mbarrier_arrive_expect_tx(bar, boxes * p.kv_box_rows * (Tile::kPanels * 128));
     __syncwarp();
     if (mine)
 #pragma unroll
@@ -146,7 +145,7 @@ struct TmaLoader {
     if (values) return;
     const Box box = box_of(w, info.tile());
     smem.k_ring.wait_empty(k_at);
-    if (threadIdx.x % 32 == 0) smem.tile_info[k_at.slot()] = info.word;
+    if (ptx::elect_one()) smem.tile_info[k_at.slot()] = info;
     load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, info.tile(), box);
     k_at.next();
     look_below(w, info.last() ? 0 : info.tile());
@@ -315,7 +314,7 @@ struct GatheredLoader {
   }
   BOLIDE_DEVICE void load_k(const WorkItem& w, TileInfo info) {
     smem.k_ring.wait_empty(k_at);
-    if (thread() == 0) smem.tile_info[k_at.slot()] = info.word;
+    if (thread() == 0) smem.tile_info[k_at.slot()] = info;
     gather_keys(smem.k[k_at.slot()], p.k, p.head_dim, w, info.tile() * c.tile_kv,
                 smem.k_ring.full[k_at.slot()], Pass::fast);
     k_at.next();
@@ -343,28 +342,23 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
     smem.work_ring.wait_full(work_at);
     const WorkItem& w = smem.work[work_at.slot()];
     if (w.index == Smem::kNoMoreWork) break;
-    u32 left = 0;  // tiles of the block under way
+    int place = 0;  // in the block under way
     int previous = -1;
     for (bool more = w.any_tiles; more || previous >= 0;) {
       const int loaded = previous;
       previous = -1;
       if (more) {
-        if (!left) smem.block_ring.wait_full(block_at);
-        const auto& block = smem.blocks[block_at.slot()];
-        if (!left) left = block.visible;
-        const int bit = __ffs(left) - 1;
-        previous = block.first - bit;
-        left &= left - 1;
-        more = left || !block.last_block;
-        TileInfo info{static_cast<u32>(previous) << 7 | !more};
-#pragma unroll
-        for (int g = 0; g < c.consumers(); ++g) {
-          const u32 some = block.some[g] >> bit & 1, all = block.all[g] >> bit & 1;
-          info.word |= (some * static_cast<u32>(TileClass::some) + all * static_cast<u32>(TileClass::all))
-                       << (1 + 2 * g);
+        if (!place) smem.block_ring.wait_full(block_at);
+        const TileBlock& block = smem.blocks[block_at.slot()];
+        TileInfo info = block.tiles[place];
+        previous = info.tile();
+        if (++place == block.count) {
+          more = !block.last_block;
+          info.word |= !more;
+          place = 0;
+          __syncwarp();
+          smem.block_ring.release(block_at);
         }
-        __syncwarp();
-        if (!left) smem.block_ring.release(block_at);
         loader.load_k(w, info);
       }
       if (loaded < 0) loader.load_q(w);

@@ -103,6 +103,14 @@ BOLIDE_DEVICE int nctaid_x() {
   return n;
 }
 
+// One lane of a converged warp, and the assembler knows that it is one: the operands of what it does need no
+// vote.
+BOLIDE_DEVICE bool elect_one() {
+  u32 elected;
+  asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.u32 %0, 1, 0, p; }" : "=r"(elected));
+  return elected;
+}
+
 // ---- registers, conversions ---------------------------------------------------------------
 template <int kRegisters>
 BOLIDE_DEVICE void setmaxnreg_inc() {

@@ -39,16 +39,6 @@ struct alignas(16) WorkItem {
   int tiles_begin, tiles_end;   // this split's key tiles
 };
 
-// Up to 32 consecutive key tiles of an item. Bit i is tile first - i: tiles are walked from the last to the
-// first.
-template <int kWarpgroups>
-struct alignas(16) TileBlock {
-  int first;
-  int last_block;  // of its item
-  u32 visible;     // to any warpgroup: the others are not loaded
-  u32 some[kWarpgroups], all[kWarpgroups];
-};
-
 // What travels with a tile of K: its number, whether it is the item's last, and its class for each warpgroup.
 struct TileInfo {
   u32 word;
@@ -57,6 +47,15 @@ struct TileInfo {
   BOLIDE_DEVICE TileClass of(int warpgroup) const {
     return static_cast<TileClass>(word >> (1 + 2 * warpgroup) & 3);
   }
+  BOLIDE_DEVICE bool visible() const { return word & 126; }  // to any warpgroup: the others are not loaded
+  BOLIDE_DEVICE void set(int warpgroup, TileClass c) { word |= static_cast<u32>(c) << (1 + 2 * warpgroup); }
+};
+
+// Key tiles to load for an item, at most 32, in the order in which they are walked: the last of them first.
+struct alignas(16) TileBlock {
+  int count;
+  int last_block;  // of its item
+  TileInfo tiles[32];
 };
 
 // ---- sequences --------------------------------------------------------------------------------
@@ -200,7 +199,7 @@ BOLIDE_DEVICE TileClass classify(const typename Program::Params& program, const 
   return found;
 }
 
-// Adds to the launch's counts; by one lane. Items that are done again have been counted.
+// Adds to the launch's counts. Items that are done again have been counted.
 BOLIDE_DEVICE void count_tiles(const FwdParams& p, const WorkItem& w, int none, int some, int all) {
   if (w.pass != Pass::fast) return;
   atomicAdd(&p.tile_counts->none, static_cast<u64>(static_cast<i64>(none)));
@@ -208,11 +207,10 @@ BOLIDE_DEVICE void count_tiles(const FwdParams& p, const WorkItem& w, int none, 
   atomicAdd(&p.tile_counts->all, static_cast<u64>(all));
 }
 
-// Calls emit(block) for each block of 32 tiles that holds visible ones, last tiles first. Long rows are
-// looked through in spans of 32 blocks before, a block a lane.
+// Calls emit(tile) for each block of 32 tiles that holds visible ones, last tiles first; a lane a tile. Long
+// rows are looked through in spans of 32 blocks before, a block a lane.
 template <FwdConfig c, class Program, class Emit>
 BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const WorkItem& w, Emit emit) {
-  constexpr int kWarpgroups = c.consumers();
   const int lane = threadIdx.x % 32, q_begin = w.q_begin;
   for (int span = w.tiles_end; span > w.tiles_begin; span -= 1024) {
     u32 blocks = ~0u >> (31 - min(31, (span - w.tiles_begin - 1) / 32));
@@ -224,24 +222,14 @@ BOLIDE_DEVICE void classify_tiles(const typename Program::Params& program, const
       blocks = __ballot_sync(~0u, seen);
     }
     for (; blocks; blocks &= blocks - 1) {
-      TileBlock<kWarpgroups> block;
-      block.first = span - 32 * (__ffs(blocks) - 1) - 1;
-      block.visible = 0;
-      const int tile = block.first - lane;
+      const int tile = span - 32 * (__ffs(blocks) - 1) - 1 - lane;
+      TileInfo info{static_cast<u32>(tile) << 7};
+      if (tile >= w.tiles_begin)
 #pragma unroll 1
-      for (int g = 0; g < kWarpgroups; ++g) {
-        TileClass found = TileClass::none;
-        if (tile >= w.tiles_begin)
-          found = classify<Program>(program, w, tile * c.tile_kv, (tile + 1) * c.tile_kv, q_begin + 64 * g,
-                                    q_begin + 64 * g + 64);
-        const u32 some = __ballot_sync(~0u, found == TileClass::some),
-                  all = __ballot_sync(~0u, found == TileClass::all);
-        block.visible |= some | all;
-#pragma unroll
-        for (int i = 0; i < kWarpgroups; ++i)
-          if (i == g) block.some[i] = some, block.all[i] = all;
-      }
-      if (block.visible) emit(block);
+        for (int g = 0; g < c.consumers(); ++g)
+          info.set(g, classify<Program>(program, w, tile * c.tile_kv, (tile + 1) * c.tile_kv,
+                                        q_begin + 64 * g, q_begin + 64 * g + 64));
+      if (__any_sync(~0u, info.visible())) emit(info);
     }
   }
 }
@@ -299,14 +287,18 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       w.any_tiles = any;
       smem.work_ring.fill(work_at);
     };
-    classify_tiles<c, Program>(program, w, [&](const TileBlock<c.consumers()>& block) {
+    classify_tiles<c, Program>(program, w, [&](TileInfo tile) {
       if (any) publish_block(false);
       else any = true, publish_item();
       smem.block_ring.wait_empty(block_at);
-      if (leader) smem.blocks[block_at.slot()] = block;
-      if (Program::kCounts && leader) {
+      TileBlock& block = smem.blocks[block_at.slot()];
+      const u32 visible = __ballot_sync(~0u, tile.visible());
+      if (tile.visible()) block.tiles[__popc(visible & ((1u << threadIdx.x % 32) - 1))] = tile;
+      if (leader) block.count = __popc(visible);
+      if constexpr (Program::kCounts) {
         int some = 0, all = 0;
-        for (int g = 0; g < c.consumers(); ++g) some += __popc(block.some[g]), all += __popc(block.all[g]);
+        for (int g = 0; g < c.consumers(); ++g)
+          some += tile.of(g) == TileClass::some, all += tile.of(g) == TileClass::all;
         count_tiles(p, w, -some - all, some, all);
       }
     });

@@ -168,7 +168,7 @@ struct FwdConfig {
   /// Dynamic shared memory of a launch, in bytes.
   BOLIDE_SHARED constexpr int smem_bytes() const {
     const int row = (head_dim + 63) / 64 * 128, row_v = (head_dim_v + 63) / 64 * 128;
-    return tile_q * row + tile_kv * (k_stages * row + v_stages * row_v) + 1024;
+    return tile_q * row + tile_kv * (k_stages * row + v_stages * row_v) + 2048;
   }
 };
 inline constexpr int kMaxSmemBytes = 232448;
