@@ -105,8 +105,9 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 // Writes this thread's rows q_row and q_row + 8. True: do the item again. A row whose sum is sound holds a
 // NaN, which only V can have brought; or scores were too large.
 template <FwdConfig c, bool kWide>
-BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_v>& o, OnlineSoftmax& softmax,
-                         float scale, int q_row, int lane) {
+BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
+                         const OnlineSoftmax& softmax, float (&norm)[2], float (&lse)[2], int q_row,
+                         int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
   Out* out = out_row<Out>(p, w, q_row);
   float* lse_out = lse_at(p, w, q_row);
@@ -115,16 +116,14 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, Frag<c.head_dim_
   for (int r = 0; r < 2; ++r, out += 8 * p.out.row_stride, lse_out += 8 * p.lse_row_stride) {
     const int row = q_row + 8 * r;
     const bool write = row < w.rows_q, live = row < w.len_q;
-    float lse;
-    float norm = softmax.finish(r, scale, lse);
-    suspicious |= live && ((any_nan(o, r) && norm == norm) || (!kWide && softmax.is_beyond(r)));
-    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm *= join_sink(lse, p.sinks[w.head]);
-    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm, live, p.head_dim_v, lane);
-    else store_row16<Type16<c.out_type>>(out, o, r, norm, live, p.head_dim_v, lane);
+    suspicious |= live && ((any_nan(o, r) && norm[r] == norm[r]) || (!kWide && softmax.is_beyond(r)));
+    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse[r], p.sinks[w.head]);
+    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
+    else store_row16<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);
     if (BOLIDE_RARELY(write && !live))
 #pragma unroll 1
       for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
-    if (p.lse && lane % 4 == 0 && write) *lse_out = live ? lse : p.num_splits == 1 ? kNegInf : kOutOfUse;
+    if (p.lse && lane % 4 == 0 && write) *lse_out = live ? lse[r] : p.num_splits == 1 ? kNegInf : kOutOfUse;
   }
   return suspicious;
 }

@@ -149,10 +149,13 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
 // any, and it is the first to be walked.
 template <int kCols>
 BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane) {
-  live -= s.col_of(0, lane);
+  const int own = live - s.col_of(0, lane);
 #pragma unroll
-  for (int i = 0; i < s.kSize; ++i)
-    if (s.col_of(i, 0) >= live) s.x[i] = kNegInf;
+  for (int first = 0; first < s.kSize; first += 16)  // 32 columns: most have none that is dead
+    if (live < s.col_of(first, 0) + 32)
+#pragma unroll
+      for (int i = first; i < first + 16 && i < s.kSize; ++i)
+        if (s.col_of(i, 0) >= own) s.x[i] = kNegInf;
 }
 
 // ---- the consumers: a warpgroup per 64 query rows -------------------------------------------
@@ -163,9 +166,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   constexpr bool kScores = Program::kHasScore;  // then scores come scaled
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const auto q_once = smem.q.ref(wg * 64);
-  auto q_tile = [&] {
-    return c.head_dim > 192 ? smem.q.ref(wg * 64) : q_once;
-  };  // 16 descriptors would not fit registers
+  auto q_tile = [&] {  // the descriptors of more columns would not fit registers
+    return c.head_dim > (c.rolled_mask ? 128 : 192) ? smem.q.ref(wg * 64) : q_once;
+  };
   Cursor<1> q_at;
   Cursor<c.k_stages> k_at;
   Cursor<c.v_stages> v_at;
@@ -217,6 +220,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
     softmax = {kScores ? 1.4426950408889634f : p.scale_log2};
     o = {};
+    float norm[2], lse[2];
+    auto end = [&] { softmax.finish(kScores ? 1.f : p.scale, norm, lse); };
     bool more = w.any_tiles;
 
     // On entry K_t is in shared memory, P_t+1 in probs, and nothing is in flight.
@@ -227,11 +232,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       start_pv<T>(o, probs, v_tile);
       await<1>(s);
       smem.k_ring.release(k_at);
+      more = !at.last();
+      if (!more) smem.q_ring.release(q_at);  // the next item's queries load under the rest of this one
       apply_program<c, Program, kMasked>(s, p, program, w, q_row, at.tile(), lane);
       to_probs.template operator()<kMasked || kScores>([&] {
         // The next step's keys landed long ago, but a branch here keeps the assembler from moving the wait
         // for PV up to the top of the softmax.
-        more = !at.last();
         if (more) wait_full(smem.k_ring, k_at);
         await<0>(o);
         smem.v_ring.release(v_at);
@@ -240,60 +246,70 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       scale_rows(o, factor);
     };
 
-    if (more) {
-      wait_full(smem.q_ring, q_at);
-      wait_full(smem.k_ring, k_at);
-      look();
-    }
-    while (more) {
-      if (seen ==
-          TileClass::none) {  // only other warpgroups see it. A slot may only be released once it is full
-        __syncwarp();         // and all lanes have read the class: no multiply has brought them together
-        smem.k_ring.release(k_at);
-        smem.v_ring.wait_full(v_at);
-        smem.v_ring.release(v_at);
-        more = !at.last();
-        if (more) wait_full(smem.k_ring, k_at);
-        else smem.q_ring.release(q_at);
+    // Over the item's key tiles. Leaves O without the norm.
+    auto walk = [&] {
+      if (more) {
+        wait_full(smem.q_ring, q_at);
+        wait_full(smem.k_ring, k_at);
         look();
-        continue;
       }
-      // The first tile has no PV to overlap with.
-      start_qk<T, c.head_dim>(s, q_tile(), k_tile);
-      await<0>(s);
-      smem.k_ring.release(k_at);
-      more = !at.last();
-      // Before the softmax, so that nothing parts its exponentials from what comes between them.
-      if (more) wait_full(smem.k_ring, k_at);
-      if (kScores || seen == TileClass::some) {
-        apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
-        const int live = w.len_kv - at.tile() * c.tile_kv;
-        if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
+      while (more) {
+        if (seen == TileClass::none) {  // only other warpgroups see it
+          // A slot may only be released once it is full and all lanes have read the class: no multiply has
+          // brought them together.
+          __syncwarp();
+          smem.k_ring.release(k_at);
+          smem.v_ring.wait_full(v_at);
+          smem.v_ring.release(v_at);
+          more = !at.last();
+          if (more) wait_full(smem.k_ring, k_at);
+          else smem.q_ring.release(q_at);
+          look();
+          continue;
+        }
+        // The first tile has no PV to overlap with.
+        start_qk<T, c.head_dim>(s, q_tile(), k_tile);
+        await<0>(s);
+        smem.k_ring.release(k_at);
+        more = !at.last();
+        if (!more) smem.q_ring.release(q_at);
+        if (kScores || seen == TileClass::some) {
+          apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
+          const int live = w.len_kv - at.tile() * c.tile_kv;
+          if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
+        }
+        to_probs.template operator()<true>([] {});
+        scale_rows(o, factor);  // of an item's first, zeros: something to do between exponentials
+        if (more) wait_full(smem.k_ring, k_at);
+        look();
+
+        // A loop for each class and not one with a test, so that the inner one, the long one, holds no
+        // masking code.
+        do {
+#pragma unroll 1
+          while (more && seen == TileClass::all) step.template operator()<false>();
+#pragma unroll 1
+          while (more && seen == TileClass::some) step.template operator()<true>();
+        } while (more && seen != TileClass::none);
+
+        wait_full(smem.v_ring, v_at);
+        start_pv<T>(o, probs, smem.v[v_at.slot()].ref());
+        if (!more) {
+          end();  // under the last multiply
+          await<0>(o);
+          smem.v_ring.release(v_at);
+          return;
+        }
+        await<0>(o);
+        smem.v_ring.release(v_at);
       }
-      to_probs.template operator()<true>([] {});
-      scale_rows(o, factor);  // of an item's first, zeros: something to do between exponentials
-      look();
-
-      // A loop for each class and not one with a test, so that the inner one, the long one, holds no masking
-      // code.
-      do {
-#pragma unroll 1
-        while (more && seen == TileClass::all) step.template operator()<false>();
-#pragma unroll 1
-        while (more && seen == TileClass::some) step.template operator()<true>();
-      } while (more && seen != TileClass::none);
-
-      if (!more) smem.q_ring.release(q_at);  // the next tile's queries load under this one's last multiply
-      wait_full(smem.v_ring, v_at);
-      start_pv<T>(o, probs, smem.v[v_at.slot()].ref());
-      await<0>(o);
-      smem.v_ring.release(v_at);
-    }
-
+      end();  // the last tiles were only for others
+    };
+    walk();
     if (BOLIDE_RARELY(w.pass > Pass::finite)) {
       add_infinities<c>(p, w, o, q_row, lane);
     } else {
-      const bool suspicious = store<c, kScores>(p, w, o, softmax, kScores ? 1.f : p.scale, q_row, lane);
+      const bool suspicious = store<c, kScores>(p, w, o, softmax, norm, lse, q_row, lane);
       if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
     }
     __syncwarp();

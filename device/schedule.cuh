@@ -285,6 +285,11 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     };
     auto publish_item = [&] {
       w.any_tiles = any;
+      // Queries are read from memory once, and there is room for one tile of them: it waits in the L2 cache.
+      if (c.producer == Producer::tma && any && ptx::elect_one())
+#pragma unroll
+        for (int column = 0; column < c.head_dim; column += 64)
+          ptx::tma_prefetch_4d(&p.q_map, column, w.q_row + w.q_begin, w.head, w.q_batch);
       smem.work_ring.fill(work_at);
     };
     classify_tiles<c, Program>(program, w, [&](TileInfo tile) {

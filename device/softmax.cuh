@@ -15,7 +15,7 @@ struct OnlineSoftmax {
   float scale_log2;                   // softmax scale times log2(e): all exponentials are base two
   float max[2] = {kNegInf, kNegInf};  // of the raw scores seen so far
   float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
-  float sum[2] = {0.f, 0.f};          // this thread's share; the quad is added up in finish()
+  float sum[2] = {0.f, 0.f};          // this thread's share; finish() adds up the quad's
   float before[2];  // of the tiles before: thousands of equal terms, added one by one, drift
 
   // Takes row r's new scores into account. Older sums are multiplied by factor; O must be, before it takes
@@ -60,13 +60,17 @@ struct OnlineSoftmax {
     return fabsf(max[r]) < kInf && !(fabsf(max[r] * scale_log2) < kHuge);
   }
 
-  // Row r's 1 / sum, or 0 for a row that saw nothing; lse gets log(sum exp), -inf for such a row.
-  BOLIDE_DEVICE float finish(int r, float scale, float& lse) {
-    sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
-    sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
-    const float top = max[r] * scale_log2;
-    lse = sum[r] == 0.f ? kNegInf : (fabsf(top) < kHuge ? top * kLn2 : max[r] * scale) + logf(sum[r]);
-    return sum[r] == 0.f ? 0.f : ptx::rcp(sum[r]);
+  // norm: 1 / sum of each row, or 0 where nothing was seen; lse: log(sum exp), or -inf.
+  BOLIDE_DEVICE void finish(float scale, float (&norm)[2], float (&lse)[2]) const {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float all = sum[r];
+      all += __shfl_xor_sync(~0u, all, 1);
+      all += __shfl_xor_sync(~0u, all, 2);
+      const float top = max[r] * scale_log2;
+      lse[r] = all == 0.f ? kNegInf : (fabsf(top) < kHuge ? top * kLn2 : max[r] * scale) + logf(all);
+      norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
+    }
   }
 };
 
