@@ -94,7 +94,7 @@ void set_results(FwdParams& f, const ForwardProblem& p, const Sizes& s, const Fo
   f.out_split_stride = batch * f.out.batch_stride;
   f.lse = reinterpret_cast<float*>(workspace + c.workspace.partial_lse);
   f.lse_batch_stride = heads * rows, f.lse_head_stride = rows, f.lse_row_stride = 1,
-  f.lse_split_stride = batch * heads * rows;
+  f.log_sum_offset = batch * heads * rows, f.lse_split_stride = 2 * f.log_sum_offset;
 }
 
 device::CombineParams combine_params(const ForwardProblem& p, const Sizes& s, const ForwardChoice& c,

@@ -7,7 +7,7 @@
 
 namespace bolide::device {
 
-// The lse of a row out of use in partial results: no sink joins it.
+// The logarithm of the sum of a row out of use in partial results: no sink joins it.
 constexpr float kOutOfUse = kInf;
 
 // Where a row of the output starts. head: query head. Partial results of different splits lie
@@ -21,6 +21,16 @@ BOLIDE_DEVICE Out* out_row(const FwdParams& p, const WorkItem& w, int row) {
 BOLIDE_DEVICE float* lse_at(const FwdParams& p, const WorkItem& w, int row) {
   return p.lse + w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
          static_cast<i64>(w.q_row + row) * p.lse_row_stride;
+}
+
+// A row's lse, or its two parts where a combine kernel follows.
+BOLIDE_DEVICE void store_lse(const FwdParams& p, float* out, bool live, float lse, float top, float log_sum) {
+  if (p.log_sum_offset) {
+    out[0] = live ? top : kNegInf;
+    out[p.log_sum_offset] = live ? log_sum : kOutOfUse;
+  } else {
+    *out = live ? lse : kNegInf;
+  }
 }
 
 // Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once,
@@ -106,8 +116,8 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 // NaN, which only V can have brought; or scores were too large.
 template <FwdConfig c, bool kWide>
 BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
-                         const OnlineSoftmax& softmax, float (&norm)[2], float (&lse)[2], int q_row,
-                         int lane) {
+                         const OnlineSoftmax& softmax, float (&norm)[2], const float (&top)[2],
+                         const float (&log_sum)[2], int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
   Out* out = out_row<Out>(p, w, q_row);
   float* lse_out = lse_at(p, w, q_row);
@@ -117,13 +127,14 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.hea
     const int row = q_row + 8 * r;
     const bool write = row < w.rows_q, live = row < w.len_q;
     suspicious |= live && ((any_nan(o, r) && norm[r] == norm[r]) || (!kWide && softmax.is_beyond(r)));
-    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse[r], p.sinks[w.head]);
+    float lse = top[r] + log_sum[r];
+    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse, p.sinks[w.head]);
     if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
     else store_row16<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);
     if (BOLIDE_RARELY(write && !live))
 #pragma unroll 1
       for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
-    if (p.lse && lane % 4 == 0 && write) *lse_out = live ? lse[r] : p.num_splits == 1 ? kNegInf : kOutOfUse;
+    if (p.lse && lane % 4 == 0 && write) store_lse(p, lse_out, live, lse, top[r], log_sum[r]);
   }
   return suspicious;
 }

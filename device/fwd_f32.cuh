@@ -137,14 +137,15 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
       const int row = w.q_begin + 2 * warp + r;
       if (row >= w.rows_q) continue;
       const bool live = row < w.len_q;
-      float lse = rows[r].sum == 0.f ? kNegInf : rows[r].max + logf(rows[r].sum);
+      const float top = rows[r].sum == 0.f ? kNegInf : rows[r].max, log_sum = logf(rows[r].sum);
+      float lse = top + log_sum;
       float norm = rows[r].sum == 0.f ? 0.f : 1.f / rows[r].sum;
       if (p.sinks && p.num_splits == 1) norm *= join_sink(lse, p.sinks[w.head]);
       float* out = out_row<float>(p, w, row);
 #pragma unroll
       for (int i = 0; i < kPieces; ++i)
         if (lane + 32 * i < p.head_dim_v) out[lane + 32 * i] = live ? rows[r].o[i] * norm : 0.f;
-      if (lane == 0 && p.lse) *lse_at(p, w, row) = live ? lse : p.num_splits == 1 ? kNegInf : kOutOfUse;
+      if (lane == 0 && p.lse) store_lse(p, lse_at(p, w, row), live, lse, top, log_sum);
     }
   }
 }

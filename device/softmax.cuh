@@ -60,15 +60,17 @@ struct OnlineSoftmax {
     return fabsf(max[r]) < kInf && !(fabsf(max[r] * scale_log2) < kHuge);
   }
 
-  // norm: 1 / sum of each row, or 0 where nothing was seen; lse: log(sum exp), or -inf.
-  BOLIDE_DEVICE void finish(float scale, float (&norm)[2], float (&lse)[2]) const {
+  // norm: 1 / sum of each row, or 0 where nothing was seen; top + log_sum: log(sum exp), or -inf. In two
+  // parts, as a sum is lost beside scores beyond 2^28.
+  BOLIDE_DEVICE void finish(float scale, float (&norm)[2], float (&top)[2], float (&log_sum)[2]) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float all = sum[r];
       all += __shfl_xor_sync(~0u, all, 1);
       all += __shfl_xor_sync(~0u, all, 2);
-      const float top = max[r] * scale_log2;
-      lse[r] = all == 0.f ? kNegInf : (fabsf(top) < kHuge ? top * kLn2 : max[r] * scale) + logf(all);
+      const float top_log2 = max[r] * scale_log2;
+      top[r] = all == 0.f ? kNegInf : fabsf(top_log2) < kHuge ? top_log2 * kLn2 : max[r] * scale;
+      log_sum[r] = logf(all);
       norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
     }
   }

@@ -140,7 +140,7 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes&
   if (c.num_splits > 1) {
     const std::int64_t rows = (is_packed(p.queries) ? p.q.size(0) : s.batch * s.rows_q) * s.heads_q;
     w.partial_out = take(c.num_splits * rows * s.head_dim_v * 4);
-    w.partial_lse = take(c.num_splits * rows * 4);
+    w.partial_lse = take(c.num_splits * 2 * rows * 4);
   }
   return w;
 }

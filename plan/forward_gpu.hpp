@@ -22,7 +22,7 @@ struct ForwardWorkspace {
   std::size_t ranges = 0;        ///< least and greatest elements of captured tensors, block by block
   std::size_t range_bytes = 0;
   std::size_t partial_out = 0;  ///< [split, batch, rows, heads, head_dim_v] float; packed: batch 1
-  std::size_t partial_lse = 0;  ///< [split, batch, heads, rows] float
+  std::size_t partial_lse = 0;  ///< [split, 2, batch, heads, rows] float: greatest score, log of the sum
   std::size_t bytes = 0;
 };
 

@@ -117,7 +117,7 @@ TEST(ForwardChoice, FewQueriesAreSplitAndMerged) {
   EXPECT_EQ(c.launches(), 2);
   EXPECT_EQ(c.grid, 8 * 16);
   EXPECT_EQ(c.workspace.partial_lse, 16u * 8 * 128 * 4);
-  EXPECT_EQ(c.workspace.bytes, c.workspace.partial_lse + 16 * 8 * 4);
+  EXPECT_EQ(c.workspace.bytes, c.workspace.partial_lse + 16 * 2 * 8 * 4);
 }
 
 TEST(ForwardChoice, PackedQueriesAreCountedFirst) {
