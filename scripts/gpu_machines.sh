@@ -26,10 +26,11 @@ expect() {
 export BOLIDE_CACHE_DIR="$work/cache"
 mkdir -m 700 "$work/cache" "$work/nodriver"
 : >"$work/nodriver/libcuda.so.1" # the loader finds this first, and it is no library
+nodriver="$work/nodriver${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
-expect 'no driver: the CPU serves' 0 '1 passed' env LD_LIBRARY_PATH="$work/nodriver" "$bolide" check 'fwd bf16 sq=9 skv=9 d=16'
+expect 'no driver: the CPU serves' 0 '1 passed' env LD_LIBRARY_PATH="$nodriver" "$bolide" check 'fwd bf16 sq=9 skv=9 d=16'
 expect 'no driver: a GPU is refused with a sentence' 5 'there is no NVIDIA driver here' \
-  env LD_LIBRARY_PATH="$work/nodriver" "$bolide" check "$case" --device cuda:0
+  env LD_LIBRARY_PATH="$nodriver" "$bolide" check "$case" --device cuda:0
 expect 'a driver that shows no device' 5 'CUDA' env CUDA_VISIBLE_DEVICES= "$bolide" check "$case" --device cuda:0
 expect 'a driver and NVRTC: compiled and checked' 0 '1 passed' env ${nvrtc:+BOLIDE_NVRTC="$nvrtc"} \
   "$bolide" check "$case" --device cuda:0
