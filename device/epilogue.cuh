@@ -116,8 +116,7 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 // NaN, which only V can have brought; or scores were too large.
 template <FwdConfig c, bool kWide>
 BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
-                         const OnlineSoftmax& softmax, float (&norm)[2], const float (&top)[2],
-                         const float (&log_sum)[2], int q_row, int lane) {
+                         const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
   Out* out = out_row<Out>(p, w, q_row);
   float* lse_out = lse_at(p, w, q_row);
@@ -126,15 +125,15 @@ BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.hea
   for (int r = 0; r < 2; ++r, out += 8 * p.out.row_stride, lse_out += 8 * p.lse_row_stride) {
     const int row = q_row + 8 * r;
     const bool write = row < w.rows_q, live = row < w.len_q;
-    suspicious |= live && ((any_nan(o, r) && norm[r] == norm[r]) || (!kWide && softmax.is_beyond(r)));
-    float lse = top[r] + log_sum[r];
-    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse, p.sinks[w.head]);
-    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
-    else store_row16<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);
+    float norm = rows.norm[r], lse = rows.top[r] + rows.log_sum[r];
+    suspicious |= live && ((any_nan(o, r) && norm == norm) || (!kWide && softmax.is_beyond(r)));
+    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm *= join_sink(lse, p.sinks[w.head]);
+    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm, live, p.head_dim_v, lane);
+    else store_row16<Type16<c.out_type>>(out, o, r, norm, live, p.head_dim_v, lane);
     if (BOLIDE_RARELY(write && !live))
 #pragma unroll 1
       for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
-    if (p.lse && lane % 4 == 0 && write) store_lse(p, lse_out, live, lse, top[r], log_sum[r]);
+    if (p.lse && lane % 4 == 0 && write) store_lse(p, lse_out, live, lse, rows.top[r], rows.log_sum[r]);
   }
   return suspicious;
 }

@@ -220,8 +220,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
     softmax = {kScores ? 1.4426950408889634f : p.scale_log2};
     o = {};
-    float norm[2], top[2], log_sum[2];
-    auto end = [&] { softmax.finish(kScores ? 1.f : p.scale, norm, top, log_sum); };
+    SoftmaxEnd rows;
+    auto end = [&] { rows = softmax.finish(kScores ? 1.f : p.scale); };
     bool more = w.any_tiles;
 
     // On entry K_t is in shared memory, P_t+1 in probs, and nothing is in flight.
@@ -309,7 +309,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if (BOLIDE_RARELY(w.pass > Pass::finite)) {
       add_infinities<c>(p, w, o, q_row, lane);
     } else {
-      const bool suspicious = store<c, kScores>(p, w, o, softmax, norm, top, log_sum, q_row, lane);
+      const bool suspicious = store<c, kScores>(p, w, o, softmax, rows, q_row, lane);
       if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
     }
     __syncwarp();

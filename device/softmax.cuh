@@ -11,6 +11,13 @@ constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f;
 constexpr float kHuge = 268435456.f;  // of an exponent's base
 
+// What remains of a thread's two rows. top + log_sum is log(sum exp), or -inf where nothing was seen: in two
+// parts, as a sum is lost beside scores beyond 2^28.
+struct SoftmaxEnd {
+  float norm[2];  // 1 / sum, or 0 where nothing was seen
+  float top[2], log_sum[2];
+};
+
 struct OnlineSoftmax {
   float scale_log2;                   // softmax scale times log2(e): all exponentials are base two
   float max[2] = {kNegInf, kNegInf};  // of the raw scores seen so far
@@ -60,19 +67,19 @@ struct OnlineSoftmax {
     return fabsf(max[r]) < kInf && !(fabsf(max[r] * scale_log2) < kHuge);
   }
 
-  // norm: 1 / sum of each row, or 0 where nothing was seen; top + log_sum: log(sum exp), or -inf. In two
-  // parts, as a sum is lost beside scores beyond 2^28.
-  BOLIDE_DEVICE void finish(float scale, float (&norm)[2], float (&top)[2], float (&log_sum)[2]) const {
+  BOLIDE_DEVICE SoftmaxEnd finish(float scale) const {
+    SoftmaxEnd end;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float all = sum[r];
       all += __shfl_xor_sync(~0u, all, 1);
       all += __shfl_xor_sync(~0u, all, 2);
       const float top_log2 = max[r] * scale_log2;
-      top[r] = all == 0.f ? kNegInf : fabsf(top_log2) < kHuge ? top_log2 * kLn2 : max[r] * scale;
-      log_sum[r] = logf(all);
-      norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
+      end.top[r] = all == 0.f ? kNegInf : fabsf(top_log2) < kHuge ? top_log2 * kLn2 : max[r] * scale;
+      end.log_sum[r] = logf(all);
+      end.norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
     }
+    return end;
   }
 };
 
