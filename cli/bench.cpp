@@ -3,9 +3,12 @@
 #include <fmt/core.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <iostream>
 #include <optional>
 
+#include "cli/case_file.hpp"
 #include "cli/commands.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/json_text.hpp"
@@ -32,10 +35,11 @@ Examples:
 
 struct BenchCommand {
   std::vector<std::string> cases, suites;
+  std::string case_file;
   std::string device = "cpu";
   int samples = 30;
   std::optional<double> peak_tflops;
-  bool json = false;
+  bool json = false, list = false;
 };
 
 std::string duration(double seconds) {
@@ -87,20 +91,37 @@ int bench(const BenchCommand& o) {
     throw Error(Code::invalid_argument, fmt::format("--samples {} must be at least 1", o.samples));
   if (o.peak_tflops && !(*o.peak_tflops > 0))
     throw Error(Code::invalid_argument, "--peak-tflops must be more than 0");
-  if (o.cases.empty() == o.suites.empty())
-    throw Error(Code::invalid_argument, "say what to time: cases, or --suite");
+  if (o.cases.empty() + o.suites.empty() + o.case_file.empty() != 2)
+    throw Error(Code::invalid_argument, "say what to time: cases, --suite or --cases");
   std::vector<testing::Case> cases;
   for (const std::string& name : o.suites)
     for (testing::Case& c : testing::suite_cases(name)) cases.push_back(std::move(c));
   for (const std::string& line : o.cases) cases.push_back(testing::Case::parse(line));
+  const bool asked_line_by_line = o.case_file == "-";
+  if (!o.case_file.empty() && !asked_line_by_line) read_cases(o.case_file, cases);
+  if (o.list) {
+    const auto print = [](const testing::Case& c) { fmt::print("{}\n", c.text()); };
+    std::for_each(cases.begin(), cases.end(), print);
+    if (asked_line_by_line) each_case(std::cin, "standard input", print);
+    return kDone;
+  }
   const Context context(parse_device(o.device));
   const std::unique_ptr<testing::Memory> memory = testing::memory_for(context.device());
   const double copy = testing::copy_bytes_per_second(context.device());
-  for (const testing::Case& c : cases) {
-    const testing::Timing t = testing::time_forward(c, context, *memory, {.samples = o.samples});
+  std::optional<testing::Case> last;
+  std::unique_ptr<testing::TimedForward> timed;  // of the last case
+  const auto time = [&](const testing::Case& c) {
+    if (last != c) {
+      timed.reset();  // its memory first
+      timed = std::make_unique<testing::TimedForward>(c, context, *memory);
+      last = c;
+    }
+    const testing::Timing t = timed->time({.samples = o.samples});
     if (o.json) print_json(o, c, t, copy);
     else print_text(o, c, t, copy);
-  }
+  };
+  for (const testing::Case& c : cases) time(c);
+  if (asked_line_by_line) each_case(std::cin, "standard input", time);
   return kDone;
 }
 
@@ -114,6 +135,12 @@ void add_bench(CLI::App& app, Action& action) {
   for (const testing::Suite& suite : testing::suites())
     what += fmt::format("\n{}: {}", suite.name, suite.what);
   command->add_option("--suite", o->suites, what)->type_name("NAME");
+  command
+      ->add_option(
+          "--cases", o->case_file,
+          "A file of case lines, or - for standard input: each is timed as it comes, and one that equals "
+          "the line before without being set up anew")
+      ->type_name("FILE");
   command->add_option("--device", o->device, "Where to run: cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str();
@@ -124,6 +151,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->add_option("--peak-tflops", o->peak_tflops,
                    "A measured limit of the device to give TFLOP/s as a share of")
       ->type_name("X");
+  command->add_flag("--list", o->list, "Print the cases, one a line, and time nothing");
   command->add_flag("--json", o->json, "One JSON object per line on stdout (fields: docs/command.md)");
   command->footer(kExamples);
   command->callback([o, &action] { action = [o] { return bench(*o); }; });

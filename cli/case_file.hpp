@@ -1,5 +1,7 @@
 // Files of case lines.
 #pragma once
+#include <functional>
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -7,8 +9,12 @@
 
 namespace bolide::cli {
 
-/// Adds the cases of a file; empty lines and those that start with # are skipped. Throws Error{file}, and
-/// what Case::parse throws with the line's number.
+/// Calls visit with each case of a text as it is read; empty lines and those that start with # are skipped.
+/// Throws what Case::parse throws, with `name` and the line's number.
+void each_case(std::istream& text, const std::string& name,
+               const std::function<void(const testing::Case&)>& visit);
+
+/// Adds the cases of a file. Throws Error{file}, and what each_case throws.
 void read_cases(const std::string& path, std::vector<testing::Case>& cases);
 
 }  // namespace bolide::cli

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Times the forward suite beside PyTorch's attention: bolide, cuDNN, FlashAttention 2, round by round.
+"""Times the forward suite beside PyTorch's attention: bolide, cuDNN, FlashAttention 2, case by case and, for
+each case, round by round.
 
     scripts/bench_peers.py --bolide build/bolide --rounds 5 > forward.json
 
@@ -8,6 +9,7 @@ replays a CUDA graph, as bolide does. One JSON object: hardware, versions, and a
 """
 import argparse
 import json
+import random
 import shlex
 import statistics
 import subprocess
@@ -27,10 +29,26 @@ def parse(case):
             "mask" in options)
 
 
-def run_bolide(command, device):
-    bench = [command, "bench", "--suite", "forward", "--json", "--device", device]
-    text = subprocess.run(bench, check=True, capture_output=True, text=True).stdout
-    return {point["case"]: point for point in map(json.loads, text.splitlines())}
+class Bolide:
+    """`bolide bench` in a process that is asked for a case at a time."""
+
+    def __init__(self, command, device):
+        bench = [command, "bench", "--cases", "-", "--json", "--device", device]
+        self.process = subprocess.Popen(bench, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        bufsize=1)
+
+    def time(self, case):
+        self.process.stdin.write(case + "\n")
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"bolide bench ended with {self.process.wait()}")
+        return json.loads(line)
+
+
+def suite(command):
+    text = subprocess.run([command, "bench", "--suite", "forward", "--list"], check=True, capture_output=True,
+                          text=True).stdout
+    return text.splitlines()
 
 
 def graph_of(function):
@@ -46,22 +64,41 @@ def graph_of(function):
     return graph
 
 
-def seconds(case, backend, samples=20):
-    batch, heads, keys, head_dim, causal = parse(case)
-    shape = (batch, heads, keys, head_dim)
-    q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
-    with torch.no_grad(), sdpa_kernel(backend):
-        graph = graph_of(lambda: functional.scaled_dot_product_attention(q, k, v, is_causal=causal))
-    times = []
-    for _ in range(samples):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        graph.replay()
-        graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end) / 2e3)
-    return statistics.median(times)
+class Peer:
+    """A peer's graph of a case, over tensors of its own."""
+
+    def __init__(self, case, backend):
+        batch, heads, keys, head_dim, causal = parse(case)
+        shape = (batch, heads, keys, head_dim)
+        q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
+        with torch.no_grad(), sdpa_kernel(backend):
+            self.graph = graph_of(lambda: functional.scaled_dot_product_attention(q, k, v, is_causal=causal))
+        self.tensors = q, k, v
+
+    def seconds(self, samples=20):
+        times = []
+        for _ in range(samples):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            self.graph.replay()
+            self.graph.replay()
+            end.record()
+            torch.cuda.synchronize()
+            times.append(begin.elapsed_time(end) / 2e3)
+        return statistics.median(times)
+
+
+def race(case, bolide, rounds):
+    """The case's point: TFLOP/s of each, in another order every round, since the first is at an advantage."""
+    first = bolide.time(case)  # sets the case up, compiles, warms up
+    flops = first["tflops"] * 1e12 * first["median_seconds"]
+    peers = {name: Peer(case, backend) for name, backend in PEERS.items()}
+    figures = {name: [] for name in ("bolide", *PEERS)}
+    for _ in range(rounds):
+        for name in random.sample(list(figures), len(figures)):
+            seconds = bolide.time(case)["median_seconds"] if name == "bolide" else peers[name].seconds()
+            figures[name].append(flops / seconds / 1e12)
+    return {"case": case, **{name: statistics.median(values) for name, values in figures.items()}}
 
 
 def main():
@@ -72,17 +109,13 @@ def main():
     arguments.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     options = arguments.parse_args()
     torch.cuda.set_device(options.device)
-    figures = {}
-    for index in range(options.rounds):
-        print(f"round {index + 1} of {options.rounds}", file=sys.stderr)
-        for case, point in run_bolide(options.bolide, options.device).items():
-            figures.setdefault(case, {}).setdefault("bolide", []).append(point["tflops"])
-            figures[case]["flops"] = point["tflops"] * 1e12 * point["median_seconds"]
-        for case, point in figures.items():
-            for name, backend in PEERS.items():
-                point.setdefault(name, []).append(point["flops"] / seconds(case, backend) / 1e12)
-    points = [{"case": case, **{name: statistics.median(point[name]) for name in ("bolide", *PEERS)}}
-              for case, point in figures.items()]
+    cases = suite(options.bolide)
+    bolide = Bolide(options.bolide, options.device)
+    points = []
+    for index, case in enumerate(cases):
+        points.append(race(case, bolide, options.rounds))
+        figures = ", ".join(f"{name} {value:.0f}" for name, value in points[-1].items() if name != "case")
+        print(f"{index + 1} of {len(cases)}: {case}: {figures}", file=sys.stderr)
     result = {"gpu": torch.cuda.get_device_name(), "pytorch": torch.__version__,
               "cudnn": torch.backends.cudnn.version(), "rounds": options.rounds, "points": points}
     print(json.dumps(result, indent=1))

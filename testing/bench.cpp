@@ -159,24 +159,40 @@ class Scratch {
 
 }  // namespace
 
-Timing time_forward(const Case& c, const Context& context, Memory& memory, const BenchOptions& options) {
+struct TimedForward::Parts {
+  explicit Parts(const Context& c) : context(c) {}
+  const Context& context;
+  std::deque<Setup> copies;
+  std::optional<Plan> plan;
+  std::optional<Scratch> workspace;
+  Timing facts;  // all but the times
+};
+
+TimedForward::TimedForward(const Case& c, const Context& context, Memory& memory)
+    : parts_(std::make_unique<Parts>(context)) {
   if (c.backward())
     throw Error(Code::refused, "backward cases are not timed; give the forward of the same problem");
-  Timing t;
-  std::deque<Setup> copies;
+  Timing& t = parts_->facts;
+  std::deque<Setup>& copies = parts_->copies;
   copies.emplace_back(c, Fill::normal, memory);
   count_work(copies.front(), t);
-  const Plan plan = context.plan(copies.front().placed().forward);
-  t.path = plan.path(), t.workspace_bytes = plan.workspace_bytes();
+  parts_->plan = context.plan(copies.front().placed().forward);
+  t.path = parts_->plan->path(), t.workspace_bytes = parts_->plan->workspace_bytes();
   const double one = std::max(t.bytes, 1.0);
   t.copies =
       std::clamp(static_cast<int>(std::ceil(static_cast<double>(kRotatedBytes) / one)), 2, kMostCopies);
   while (static_cast<int>(copies.size()) < t.copies) copies.emplace_back(c, Fill::normal, memory);
   for (Setup& setup : copies) setup.upload();
-  const Scratch workspace(memory, plan.workspace_bytes());
+  parts_->workspace.emplace(memory, t.workspace_bytes);
+}
+TimedForward::~TimedForward() = default;
+
+Timing TimedForward::time(const BenchOptions& options) {
+  Timing t = parts_->facts;
+  const Context& context = parts_->context;
   const Call call = [&](int copy, Stream stream) {
-    context.forward(plan, copies[static_cast<std::size_t>(copy)].placed().forward,
-                    {workspace.data(), plan.workspace_bytes()}, stream);
+    context.forward(*parts_->plan, parts_->copies[static_cast<std::size_t>(copy)].placed().forward,
+                    {parts_->workspace->data(), t.workspace_bytes}, stream);
   };
   const Device device = context.device();
   if (device.kind == Device::Kind::cpu) {

@@ -2,6 +2,7 @@
 // device.
 #pragma once
 #include <bolide/context.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,9 +31,21 @@ struct Timing {
   double bytes = 0;                      ///< q, the used rows of k and v, and out, once each
 };
 
-/// Times the forward of a case. On a CUDA device calls are recorded as a graph and timed by events, on the
-/// CPU by the clock. Throws Error{refused} for backward cases and what else the context refuses.
-Timing time_forward(const Case&, const Context&, Memory&, const BenchOptions& = {});
+/// The forward of a case, set up to be timed as often as wanted. On a CUDA device calls are recorded as a
+/// graph and timed by events, on the CPU by the clock. Context and memory must outlive it.
+class TimedForward {
+ public:
+  /// Throws Error{refused} for backward cases and what else the context refuses.
+  TimedForward(const Case&, const Context&, Memory&);
+  ~TimedForward();
+  TimedForward(const TimedForward&) = delete;
+  TimedForward& operator=(const TimedForward&) = delete;
+  Timing time(const BenchOptions& = {});
+
+ private:
+  struct Parts;
+  const std::unique_ptr<Parts> parts_;
+};
 
 /// Bytes read and written per second by copying 1 GiB of the device's memory (CUDA), or 256 MiB on one thread
 /// (CPU).

@@ -1,4 +1,4 @@
-// `bolide check` and `bolide explain` from outside.
+// `bolide check`, `bolide explain` and `bolide bench` from outside.
 #include <gtest/gtest.h>
 
 #include "files/tensor_file.hpp"
@@ -111,6 +111,19 @@ TEST(Explain, RefusalsAreSentencesWithTheirExitCode) {
   ran = bolide({"explain", "fwd f32 sq=3 skv=3", "--scale", "2"});
   EXPECT_EQ(ran.exit, 2);
   EXPECT_TRUE(contains(ran.err, "--scale belongs to problems over files")) << ran.err;
+}
+
+TEST(Bench, TimesCasesAsAFileListsThem) {
+  const Folder folder;
+  const std::string line = "fwd f32 sq=3 skv=5 d=8";
+  std::ofstream(folder / "some.txt") << "# a comment\n" << line << "\n" << line << "\nfwd f32 sq=4 d=8\n";
+  const Ran ran = bolide({"bench", "--cases", "some.txt", "--samples", "1", "--json"}, {folder.path()});
+  EXPECT_EQ(ran.exit, 0) << ran.err;
+  EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\n'), 3) << ran.out;
+  const Ran listed = bolide({"bench", "--cases", "some.txt", "--list"}, {folder.path()});
+  EXPECT_EQ(listed.out, line + "\n" + line + "\nfwd f32 sq=4 d=8\n");
+  EXPECT_EQ(bolide({"bench", line, "--cases", "some.txt"}, {folder.path()}).exit, 2)
+      << "one source at a time";
 }
 
 }  // namespace
