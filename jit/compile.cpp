@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bolide/error.hpp>
 #include <future>
 #include <thread>
 
@@ -142,11 +141,7 @@ struct Job {
 
   static int should_stop(void* job, void*) { return static_cast<Job*>(job)->cancelled ? 1 : 0; }
 
-  Error timed_out() const {
-    return Error(Code::device,
-                 fmt::format("NVRTC had not compiled `{}` for {} after {} ms; the compilation was given up",
-                             spec.name, spec.architecture, timeout.count()));
-  }
+  Error timed_out() const { return compilation_given_up(spec, timeout); }
 
   CompiledKernel run() {
     const Clock::time_point start = Clock::now();
@@ -190,6 +185,12 @@ std::vector<std::string> compiler_options(const KernelSpec& spec, int toolchain_
   if (toolchain_major >= 13) options.push_back("--no-cache");
   options.insert(options.end(), spec.options.begin(), spec.options.end());
   return options;
+}
+
+Error compilation_given_up(const KernelSpec& spec, std::chrono::milliseconds timeout) {
+  return Error(Code::device,
+               fmt::format("NVRTC had not compiled `{}` for {} after {} ms; the compilation was given up",
+                           spec.name, spec.architecture, timeout.count()));
 }
 
 CompiledKernel compile(std::shared_ptr<const Nvrtc> nvrtc, const KernelSpec& spec,

@@ -1,5 +1,6 @@
 // One compilation: a request in, machine code and the compiler's report out.
 #pragma once
+#include <bolide/error.hpp>
 #include <chrono>
 #include <memory>
 
@@ -18,5 +19,8 @@ CompiledKernel compile(std::shared_ptr<const Nvrtc> nvrtc, const KernelSpec& spe
 
 /// The options that every kernel is compiled with by NVRTC of that major version, before the request's own.
 std::vector<std::string> compiler_options(const KernelSpec& spec, int toolchain_major);
+
+/// The Error{device} of a compilation that took too long.
+Error compilation_given_up(const KernelSpec& spec, std::chrono::milliseconds timeout);
 
 }  // namespace bolide::jit

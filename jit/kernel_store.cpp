@@ -50,7 +50,9 @@ KernelStore::Kernel kernel_or_null(const std::shared_future<KernelStore::Kernel>
 }  // namespace
 
 KernelStore::KernelStore(KernelStoreOptions options)
-    : options_(std::move(options)), disk_(folder_for(options_, problems_), options_.cache_bytes, problems_) {}
+    : options_(std::move(options)),
+      program_(CompilerProgram::find(options_.compiler_program)),
+      disk_(folder_for(options_, problems_), options_.cache_bytes, problems_) {}
 
 KernelStore::~KernelStore() = default;
 
@@ -97,11 +99,27 @@ KernelStore::Kernel KernelStore::make(const KernelSpec& spec, const std::string&
     }
   const std::shared_ptr<const Nvrtc> nvrtc = compiler(spec);
   if (Kernel kernel = from_disk(spec, key, *nvrtc)) return kernel;
-  auto kernel = std::make_shared<const CompiledKernel>(compile(nvrtc, spec, options_.compile_timeout));
+  auto kernel = std::make_shared<const CompiledKernel>(compiled(nvrtc, spec));
   const bool stored = disk_.store(disk_key(key, nvrtc->toolchain()), to_bytes(*kernel));
   std::lock_guard lock(mutex_);
   ++counts_.compiled, counts_.stored += stored;
   return kernel;
+}
+
+// In a process of its own wherever bolide-compile is there: that costs a kernel 20 to 30 ms (the program,
+// NVRTC opened and set up once more) of the two seconds that one of attention takes, and nothing when it
+// comes from the cache or a pack; for it a server outlives a crash of the compiler and gets the threads and
+// the memory of a hanging one back.
+CompiledKernel KernelStore::compiled(const std::shared_ptr<const Nvrtc>& nvrtc, const KernelSpec& spec) {
+  std::string why = program_.why_none;
+  if (!program_.path.empty()) {
+    if (auto kernel = compile_apart(program_.path, *nvrtc, spec, options_.compile_timeout, why))
+      return *std::move(kernel);
+    if (program_.asked_for) throw Error(Code::device, why);
+  }
+  if (!why.empty())
+    problems_.add(why + "; kernels are compiled in this process, which a crash of the compiler would end");
+  return compile(nvrtc, spec, options_.compile_timeout);
 }
 
 KernelStore::Kernel KernelStore::from_disk(const KernelSpec& spec, const std::string& key,

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "jit/compiler_process.hpp"
 #include "jit/disk_cache.hpp"
 #include "jit/kernel.hpp"
 #include "jit/pack.hpp"
@@ -26,6 +27,8 @@ struct KernelStoreOptions {
   std::string cache_folder = {};  ///< empty: DiskCache::default_folder()
   std::uint64_t cache_bytes = 512u << 20;
   std::chrono::milliseconds compile_timeout{120'000};
+  /// Where the program bolide-compile is, or "none"; empty: CompilerProgram::find looks for it.
+  std::string compiler_program = {};
 };
 
 /// What has happened so far. Every request ends as one of the first four or as a failure.
@@ -70,10 +73,12 @@ class KernelStore {
 
  private:
   std::shared_ptr<const Nvrtc> compiler(const KernelSpec& spec);
+  CompiledKernel compiled(const std::shared_ptr<const Nvrtc>& nvrtc, const KernelSpec& spec);
   Kernel make(const KernelSpec& spec, const std::string& key);
   Kernel from_disk(const KernelSpec& spec, const std::string& key, const Nvrtc& nvrtc);
 
   const KernelStoreOptions options_;
+  const CompilerProgram program_;
   Problems problems_;
   DiskCache disk_;
   mutable std::mutex mutex_;  // of all below

@@ -182,6 +182,9 @@ struct NvrtcLoader {
     Dl_info info;
     const auto* entry = reinterpret_cast<const void*>(nvrtc->version);
     nvrtc->path_ = dladdr(entry, &info) && info.dli_fname ? info.dli_fname : file;
+    // A path relative to the working folder is good for as long as nobody changes that.
+    std::error_code error;
+    if (fs::exists(nvrtc->path_, error)) nvrtc->path_ = fs::absolute(nvrtc->path_, error).string();
     t.build = build_id(entry);
     preload_builtins(nvrtc->path_);
     found = std::move(nvrtc);
@@ -248,6 +251,12 @@ struct NvrtcLoader {
     try_files(in_toolkits());
   }
 };
+
+std::shared_ptr<const Nvrtc> Nvrtc::open_file(const std::string& path) {
+  NvrtcLoader loader{0, {}, {}, nullptr};
+  if (loader.try_file(path)) return loader.found;
+  throw Error(Code::device, fmt::format("NVRTC cannot be opened again: {}", fmt::join(loader.reasons, ", ")));
+}
 
 std::shared_ptr<const Nvrtc> Nvrtc::open(int driver_major) {
   NvrtcLoader loader{driver_major, {}, {}, nullptr};

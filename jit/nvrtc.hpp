@@ -22,9 +22,11 @@ class Nvrtc {
   /// driver_major is the CUDA major version that the driver serves, 0 if there is no driver; a newer compiler
   /// is passed over. Throws Error{device} that lists what was searched and says how to install it.
   static std::shared_ptr<const Nvrtc> open(int driver_major = 0);
+  /// That library and no other, by the path() of an open one. Throws Error{device} with the reason.
+  static std::shared_ptr<const Nvrtc> open_file(const std::string& path);
 
   const Toolchain& toolchain() const { return toolchain_; }
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  ///< absolute, where the loader knows the file
 
   // The entries, as nvrtc.h names them.
   Result (*version)(int* major, int* minor) = nullptr;

@@ -150,12 +150,22 @@ TEST_F(CompileTest, ACompilationStopsWhenItsTimeIsUp) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << "it stops when asked";
 }
 
-TEST_F(CompileTest, ManyAtOnce) {
-  KernelStore store({.use_disk = false});
+TEST_F(CompileTest, ManyAtOnceHereAndApartAreTheSameBits) {
   std::vector<KernelSpec> list;
   for (int i = 1; i <= 8; ++i) list.push_back(spec(kScale, fmt::format("scale<Config{{.width = {}}}>", i)));
-  for (const auto& outcome : store.prepare(list, 4)) EXPECT_TRUE(outcome.kernel) << outcome.error;
-  EXPECT_EQ(store.statistics().compiled, 8u);
+  std::vector<std::string> here;
+  for (const char* program : {"none", COMPILER_PROGRAM}) {
+    KernelStore store({.use_disk = false, .compiler_program = program});
+    const auto outcomes = store.prepare(list, 4);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      ASSERT_TRUE(outcomes[i].kernel) << outcomes[i].error;
+      if (here.size() < list.size()) here.push_back(outcomes[i].kernel->cubin);
+      EXPECT_TRUE(outcomes[i].kernel->cubin == here[i]) << program;
+      EXPECT_EQ(outcomes[i].kernel->toolchain, nvrtc->toolchain());
+    }
+    EXPECT_EQ(store.statistics().compiled, 8u);
+    EXPECT_TRUE(store.statistics().problems.empty());
+  }
 }
 
 TEST_F(CompileTest, TheEmbeddedDeviceSourcesAreTheFolders) {

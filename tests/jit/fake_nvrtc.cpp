@@ -1,7 +1,12 @@
 // A compiler for the tests, found through BOLIDE_NVRTC: its machine code is a copy of what it was given, and
-// names with certain words in them make it fail, hang or lie.
+// names with certain words in them make it fail, hang, crash or lie.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -18,6 +23,28 @@ struct Program {
 Program& get(void* program) { return *static_cast<Program*>(program); }
 bool asks(const Program& p, const char* word) { return p.name.find(word) != std::string::npos; }
 
+void end_by(int number) {
+  signal(number, SIG_DFL);  // past the sanitizers' handlers
+  raise(number);
+}
+
+// What would end the caller if it were compiled in there.
+void end_the_process(const Program& p) {
+  if (asks(p, "segfault")) end_by(SIGSEGV);
+  if (asks(p, "abort")) end_by(SIGABRT);
+  if (asks(p, "out of memory")) end_by(SIGKILL);
+  if (asks(p, "exit")) _exit(3);
+  if (asks(p, "garbage")) _exit(write(0, "no answer", 9) == 9 ? 0 : 1);
+  if (asks(p, "half")) _exit(write(0, "\0\0\0\0\0\0\0\0\7", 9) == 9 ? 0 : 1);
+}
+
+std::string open_descriptors() {
+  std::string list = "descriptors";
+  for (int fd = 0; fd < 1000; ++fd)
+    if (fcntl(fd, F_GETFD) != -1) list.append(" ").append(std::to_string(fd));
+  return list + ".";
+}
+
 std::string code(const Program& p) { return "\177FAKE" + p.inputs + p.name + std::string(2000, 'x'); }
 
 }  // namespace
@@ -26,7 +53,10 @@ extern "C" {
 
 std::atomic<int> fake_nvrtc_compilations{0};
 
-int nvrtcVersion(int* major, int* minor) { return *major = 13, *minor = 0, 0; }
+int nvrtcVersion(int* major, int* minor) {
+  const char* other = getenv("FAKE_NVRTC_MINOR");
+  return *major = 13, *minor = other ? std::atoi(other) : 0, 0;
+}
 const char* nvrtcGetErrorString(int result) {
   return result == 6 ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR";
 }
@@ -46,12 +76,13 @@ int nvrtcCompileProgram(void* program, int count, const char* const* options) {
   ++fake_nvrtc_compilations;
   Program& p = get(program);
   for (int i = 0; i < count; ++i) p.inputs += options[i];
+  end_the_process(p);
   if (asks(p, "hang"))
     while (!p.cancel(p.payload, nullptr)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   if (asks(p, "hang")) return 16;
   if (asks(p, "stubborn")) std::this_thread::sleep_for(std::chrono::seconds(20));
   if (asks(p, "slow")) std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  p.log = asks(p, "wrong") ? "kernel.cu(1): error: wrong" : "";
+  if (asks(p, "wrong")) p.log = "kernel.cu(1): error: wrong, " + open_descriptors();
   return asks(p, "wrong") ? 6 : 0;
 }
 int nvrtcGetProgramLogSize(void* program, std::size_t* size) {

@@ -45,7 +45,7 @@ class KernelStoreTest : public ::testing::Test {
  protected:
   KernelStoreOptions options() const { return {.cache_folder = folder / "cache"}; }
   Folder folder;
-  Environment fake{"BOLIDE_NVRTC", FAKE_NVRTC};
+  Environment fake{"BOLIDE_NVRTC", FAKE_NVRTC}, here{"BOLIDE_COMPILE", "none"};
 };
 
 TEST_F(KernelStoreTest, MemoryThenDiskThenCompiler) {
