@@ -108,16 +108,22 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
   return c;
 }
 
+bool is_between_64_and_128(const Sizes& s) {
+  const std::int64_t larger = std::max(s.head_dim, s.head_dim_v);
+  return larger > 64 && larger <= 128;
+}
+
 // Programs that gather or compute much need a producer with more registers: see choose_config.
-// The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there.
-bool is_heavy(const KernelPrograms& p, const Sizes& s) {
+// The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there. A division
+// by a number that is no constant is long.
+bool is_heavy(std::initializer_list<const Expr*> programs, const Sizes& s) {
   const int few_nodes = s.head_dim <= 64 && s.head_dim_v <= 64 ? 5 : 16;
   int nodes = 0;
   bool gathers = false;
-  for (const Expr* e : {p.mask ? &p.mask.expr() : nullptr, p.score ? &p.score.expr() : nullptr})
+  for (const Expr* e : programs)
     if (e) {
       const program::Facts facts = program::facts(*e);
-      nodes += facts.nodes, gathers |= !facts.captured.empty();
+      nodes += facts.nodes + 3 * facts.divisions, gathers |= !facts.captured.empty();
     }
   return gathers || nodes > few_nodes;
 }
@@ -163,11 +169,17 @@ void choose_plain(ForwardChoice& c, const Sizes& s) {
 
 void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms& programs, const Sizes& s) {
   c.producer = choose_producer(p, s);
+  const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
+             *score = programs.score ? &programs.score.expr() : nullptr;
+  // Where consumers hold most, a score that is heavy alone leaves the producer light: its registers are worth
+  // more to them.
+  const bool heavy = is_heavy({mask, score}, s),
+             heavy_producer = is_between_64_and_128(s) ? is_heavy({mask}, s) : heavy;
   // Boxes of a page must also divide the tile: the smaller one is a power of two.
-  const bool partial_tiles = c.masked || is_paged(p.keys);
+  const bool partial_tiles = mask || is_paged(p.keys) || heavy;
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, is_heavy(programs, s));
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, heavy_producer);
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
   if (c.producer.producer == Producer::tma)

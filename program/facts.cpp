@@ -15,6 +15,7 @@ Facts facts(const Expr& e) {
   std::vector<bool> on_q(graph.values.size()), on_kv(graph.values.size());
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const Graph::Value& v = graph.values[i];
+    f.divisions += v.op == op_of<op::FloorDiv> || v.op == op_of<op::Mod>;
     f.uses_b |= v.op == Op::b;
     f.uses_h |= v.op == Op::h;
     f.uses_q |= v.op == Op::q;

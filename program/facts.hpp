@@ -10,6 +10,7 @@ struct Facts {
   bool uses_score = false;
   bool gathers_by_q = false, gathers_by_kv = false;  ///< some table's index depends on q, on kv
   int nodes = 0, depth = 0;                          ///< distinct values, height
+  int divisions = 0;                                 ///< distinct // and %
   std::vector<Tensor> captured;                      ///< distinct tensors, in order of appearance
 };
 Facts facts(const Expr& e);

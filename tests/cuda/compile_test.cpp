@@ -25,8 +25,9 @@ using device::Producer;
 
 struct NamedProgram {
   const char* name;
-  bool heavy;  ///< as plans say: it gathers
-  bool many;   ///< too much for the lean kernel of small head dims
+  bool heavy;  ///< as plans say: its mask gathers
+  bool heavy_score;
+  bool many;  ///< too much for the lean kernel of small head dims
   Mask mask;
   Score score;
 };
@@ -39,11 +40,11 @@ std::vector<NamedProgram> programs() {
   const Bindings names{{"doc", ids}, {"slope", slopes}};
   const auto mask = [&](const char* text) { return Mask::parse(text, names); };
   const auto score = [&](const char* text) { return Score::parse(text, names); };
-  return {{"none", false, false, Mask(), Score()},
-          {"causal", false, false, mask("kv <= q"), Score()},
-          {"window", false, true, mask("kv <= q && q - kv < 1024"), Score()},
-          {"documents", true, true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
-          {"softcap and alibi", true, true, mask("kv <= q"),
+  return {{"none", false, false, false, Mask(), Score()},
+          {"causal", false, false, false, mask("kv <= q"), Score()},
+          {"window", false, false, true, mask("kv <= q && q - kv < 1024"), Score()},
+          {"documents", true, false, true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
+          {"softcap and alibi", false, true, true, mask("kv <= q"),
            score("30.0 * tanh(score / 30.0) - slope[h] * abs(q - kv)")}};
 }
 
@@ -98,10 +99,15 @@ std::vector<Job> jobs(bool all) {
   std::vector<Job> jobs;
   std::map<bool, std::size_t> met;
   for (const FwdConfig& c : all ? every_forward_config() : cover()) {
-    const bool small = c.head_dim <= 64 && c.head_dim_v <= 64;
+    const bool small = c.head_dim <= 64 && c.head_dim_v <= 64, medium = !small && c.head_dim <= 128;
+    const auto fits = [&](const NamedProgram& p) {
+      const bool heavy = p.heavy || (p.heavy_score && !medium);
+      if (p.heavy_score && medium && c.tile_kv > 128) return false;  // plans say that its tiles are partial
+      return c.rolled_mask ? heavy || (p.many && small) : !heavy && !(p.many && small);
+    };
     const NamedProgram* p = nullptr;
     do p = &programs_in_turn[met[c.rolled_mask]++ % programs_in_turn.size()];
-    while (c.rolled_mask ? !p->heavy && !(p->many && small) : p->heavy || (p->many && small));
+    while (!fits(*p));
     const jit::KernelSpec spec = forward_spec(c, program::emit(p->mask, p->score));
     jobs.push_back({std::string(p->name) + ": " + spec.name, spec, kKnownSpills.of(c)});
   }
