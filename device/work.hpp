@@ -150,6 +150,10 @@ struct MergeParams {
 /// else, threads with cp.async.
 enum class Producer : int { tma, gathered };
 
+/// How many registers a mask and a score take, of those who classify tiles and of those who compute: a light
+/// mask beside a score that computes what it gathers, or a mask that gathers or is long, or is very long.
+enum class ProgramWeight : int { light, gathering_score, heavy, very_heavy };
+
 /// A kernel's configuration: fwd_sm90<FwdConfig{...}, Program>.
 struct FwdConfig {
   int head_dim, head_dim_v;  ///< rounded up to a multiple of 16; the exact ones are in FwdParams
@@ -178,10 +182,16 @@ inline constexpr int kMaxSmemBytes = 232448;
 /// The kernel that serves these head dims. Tiles and early_cols were measured at the native sizes on an H200
 /// (docs/hopper.md); others take the tile of the next native size, as shared memory holds panels of 64
 /// columns. `partial_tiles`: many tiles need a mask (causal, windows), so smaller key tiles pay.
-/// `heavy_program`: a mask or score that gathers, or of more than about eight operations: its tiles are
-/// classified with more registers, its mask is evaluated in a loop.
+/// `weight`: tiles of heavy masks are classified with more registers and the mask is evaluated in a loop; a
+/// gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
+/// figures).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, bool partial_tiles, bool heavy_program) {
+                                                Producer producer, bool partial_tiles, ProgramWeight weight) {
+  if (producer == Producer::gathered && weight != ProgramWeight::light) weight = ProgramWeight::heavy;
+  const bool one_panel = head_dim <= 64 && head_dim_v <= 64;
+  if (one_panel && weight == ProgramWeight::gathering_score) weight = ProgramWeight::very_heavy;
+  const bool scores = weight == ProgramWeight::gathering_score, very = weight == ProgramWeight::very_heavy,
+             heavy_program = weight != ProgramWeight::light;
   FwdConfig c{(head_dim + 15) / 16 * 16,
               (head_dim_v + 15) / 16 * 16,
               type,
@@ -198,18 +208,19 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
   const bool lean =
       producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load
-  if (!lean) c.producer_registers = 56;
+  if (!lean) c.producer_registers = scores ? 40 : very ? 88 : 56;
   if (k_panels == 1 && v_panels == 1 && lean) {
     c.tile_q = 192, c.k_stages = c.v_stages = 3, c.early_cols = 128, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
+    if (scores || (very && one_panel)) c.tile_kv = 96, c.early_cols = 48;
     if (partial_tiles || !lean) c.k_stages = c.v_stages = 3;
     else c.tile_kv = 176, c.early_cols = 88;
   } else if (k_panels <= 3 && v_panels <= 2) {
-    c.tile_kv = heavy_program ? 112 : 128, c.early_cols = c.tile_kv / 16 * 8;
+    c.tile_kv = very || scores ? 96 : heavy_program ? 112 : 128, c.early_cols = c.tile_kv / 16 * 8;
   } else if (k_panels <= 3 && v_panels <= 3) {
-    c.tile_kv = lean ? 112 : 96, c.early_cols = c.tile_kv / 2;
+    c.tile_kv = very || scores ? 80 : lean ? 112 : 96, c.early_cols = c.tile_kv / 2;
   } else {
-    c.tile_kv = heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
+    c.tile_kv = very ? 48 : heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
   }
   return c;
 }

@@ -19,6 +19,7 @@ namespace {
 
 using device::FwdConfig;
 using device::Producer;
+using device::ProgramWeight;
 
 constexpr int kMaxHeadDim = 256;
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 28,
@@ -98,10 +99,10 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
 // program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, bool partial_tiles, bool heavy_program) {
+                      int copy_bytes, bool partial_tiles, ProgramWeight weight) {
   if (producer == Producer::tma) copy_bytes = 16;
-  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles,
-                                      heavy_program || copy_bytes < 16);
+  if (copy_bytes < 16) weight = ProgramWeight::heavy;
+  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles, weight);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
@@ -115,7 +116,7 @@ bool is_between_64_and_128(const Sizes& s) {
 
 // Programs that gather or compute much need a producer with more registers: see choose_config.
 // The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there. A division
-// by a number that is no constant is long.
+// is long, as numbers are parameters: (q - kv) % 96 spills unrolled.
 bool is_heavy(std::initializer_list<const Expr*> programs, const Sizes& s) {
   const int few_nodes = s.head_dim <= 64 && s.head_dim_v <= 64 ? 5 : 16;
   int nodes = 0;
@@ -123,9 +124,26 @@ bool is_heavy(std::initializer_list<const Expr*> programs, const Sizes& s) {
   for (const Expr* e : programs)
     if (e) {
       const program::Facts facts = program::facts(*e);
-      nodes += facts.nodes + 3 * facts.divisions, gathers |= !facts.captured.empty();
+      nodes += facts.nodes + 10 * facts.divisions, gathers |= !facts.captured.empty();
     }
   return gathers || nodes > few_nodes;
+}
+
+// Masks that 56 registers do not serve where they are classified: those of the catalogue that spilled have 34
+// or more by this count.
+bool is_very_heavy(const Expr& mask) {
+  const program::Facts facts = program::facts(mask);
+  return facts.nodes + 3 * facts.divisions + 8 * facts.gathers > 32;
+}
+
+// Where consumers hold most, beyond one panel of 64 columns, a score that is heavy alone leaves the producer
+// light: its registers are worth more to them.
+ProgramWeight weigh(const Expr* mask, const Expr* score, const Sizes& s) {
+  if (mask && is_very_heavy(*mask)) return ProgramWeight::very_heavy;
+  const bool heavy_mask = is_heavy({mask}, s);
+  if (score && !heavy_mask && program::facts(*score).computes_index) return ProgramWeight::gathering_score;
+  const bool heavy = is_between_64_and_128(s) ? heavy_mask : is_heavy({mask, score}, s);
+  return heavy ? ProgramWeight::heavy : ProgramWeight::light;
 }
 
 ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes& s, const ForwardChoice& c) {
@@ -171,15 +189,11 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms
   c.producer = choose_producer(p, s);
   const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
              *score = programs.score ? &programs.score.expr() : nullptr;
-  // Where consumers hold most, a score that is heavy alone leaves the producer light: its registers are worth
-  // more to them.
-  const bool heavy = is_heavy({mask, score}, s),
-             heavy_producer = is_between_64_and_128(s) ? is_heavy({mask}, s) : heavy;
   // Boxes of a page must also divide the tile: the smaller one is a power of two.
-  const bool partial_tiles = mask || is_paged(p.keys) || heavy;
+  const bool partial_tiles = mask || is_paged(p.keys) || is_heavy({mask, score}, s);
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, heavy_producer);
+                  c.producer.producer, c.producer.copy_bytes, partial_tiles, weigh(mask, score, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
   if (c.producer.producer == Producer::tma)
@@ -269,10 +283,14 @@ std::vector<device::FwdConfig> every_forward_config() {
   for (const auto& d : dims)
     for (const auto type : {device::Element::bf16, device::Element::f16})
       for (const auto out : {type, device::Element::f32})
-        for (const auto& [partial, heavy] : {std::pair{false, false}, {true, false}, {true, true}}) {
-          add(make_config(d, type, out, Producer::tma, 16, partial, heavy));
+        for (const auto& [partial, weight] : {std::pair{false, ProgramWeight::light},
+                                              {true, ProgramWeight::light},
+                                              {true, ProgramWeight::gathering_score},
+                                              {true, ProgramWeight::heavy},
+                                              {true, ProgramWeight::very_heavy}}) {
+          add(make_config(d, type, out, Producer::tma, 16, partial, weight));
           for (const int bytes : kCopyBytes)
-            add(make_config(d, type, out, Producer::gathered, bytes, partial, heavy));
+            add(make_config(d, type, out, Producer::gathered, bytes, partial, weight));
         }
   return all;
 }

@@ -29,6 +29,8 @@ Facts facts(const Expr& e) {
       if (on_q[a]) on_q[i] = true;
       if (on_kv[a]) on_kv[i] = true;
     }
+    f.gathers += v.op == Op::gather;
+    for (int a : v.args) f.computes_index |= v.op == Op::gather && on_kv[a] && graph.values[a].op != Op::kv;
     f.gathers_by_q |= v.op == Op::gather && on_q[i];
     f.gathers_by_kv |= v.op == Op::gather && on_kv[i];
   }

@@ -10,8 +10,9 @@ struct Facts {
   bool uses_score = false;
   bool gathers_by_q = false, gathers_by_kv = false;  ///< some table's index depends on q, on kv
   int nodes = 0, depth = 0;                          ///< distinct values, height
-  int divisions = 0;                                 ///< distinct // and %
-  std::vector<Tensor> captured;                      ///< distinct tensors, in order of appearance
+  int divisions = 0, gathers = 0;                    ///< distinct // and %, reads of tables
+  bool computes_index = false;   ///< some table's index is computed from kv, not kv itself
+  std::vector<Tensor> captured;  ///< distinct tensors, in order of appearance
 };
 Facts facts(const Expr& e);
 
