@@ -173,7 +173,7 @@ device::TensorMap tensor_map(const DeviceContext& context, const Tensor& t, int 
 }
 
 ProgramData program_data(const program::Emitted& e) {
-  ProgramData data{program::pack_params(e), {}, program::range_offsets(e), !e.ranges.empty()};
+  ProgramData data{program::pack_params(e), {}, program::range_offsets(e), !e.ranges.empty(), e.hash};
   for (std::size_t i = 0; i < e.ranges.size(); ++i) {
     const program::RangedTable& table = e.ranges[i];
     const Tensor& t = e.tensors[static_cast<std::size_t>(table.tensor)];
@@ -238,6 +238,11 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   if (!same_program(plan, p)) {
     const KernelPrograms programs = kernel_programs(p, plan.sizes);
     own = program_data(program::emit(programs.mask, programs.score, plan.tiles));
+    if (own->text != plan.program.text)
+      throw Error(
+          Code::invalid_problem,
+          "a number of this mask or score asks for another kernel than the plan's: one beyond 2^20, a "
+          "boolean, or -inf where a score hides keys; plan again for it");
   }
   if (c.workspace.range_bytes) {
     if (!own) own = plan.program;
@@ -260,7 +265,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
-                     .overlaps_previous = overlap || c.prepared()},
+                     .overlaps_previous = overlap},
                     stream, arguments, current);
   if (c.num_splits > 1) {
     device::CombineParams combine = combine_params(p, plan.sizes, c, f);
@@ -269,7 +274,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
     void* parts[] = {&combine, nullptr};
     plan.combine->launch({.grid = {static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock), 1, 1},
                           .block = {128, 1, 1},
-                          .overlaps_previous = true},
+                          .overlaps_previous = overlap},
                          stream, parts, current);
   }
 }

@@ -18,6 +18,7 @@ struct ProgramData {
   RangeTasks ranges{};               ///< tables whose extremes are found first; `ranges` are offsets
   std::vector<std::size_t> offsets;  ///< of each table's ranges, and their end
   bool gathers = false;              ///< the mask reads captured tensors
+  std::uint64_t text = 0;            ///< of the emitted text: what the kernel is compiled from
 };
 ProgramData program_data(const program::Emitted& emitted);
 

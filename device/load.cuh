@@ -158,7 +158,7 @@ struct TmaLoader {
     smem.v_ring.wait_empty(v_at);
     if (hold) {
       smem.held_ring.wait_empty(held_at);
-      if (threadIdx.x % 32 == 0) smem.held_tile = {v_at.slot(), rows, w.pass};
+      if (ptx::elect_one()) smem.held_tile = {v_at.slot(), rows, w.pass};  // who arrives for the copy
       held_at.next();
     }
     load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,

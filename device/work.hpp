@@ -87,7 +87,7 @@ struct FwdParams {
   float* lse;  ///< [batch, heads, rows] or [heads, total_rows], natural log; or null
   Stride lse_batch_stride, lse_head_stride, lse_row_stride, lse_split_stride;
   Stride log_sum_offset;  ///< with splits lse is in two parts: the greatest score and, so many elements
-                          ///< further, the logarithm of the sum of the others relative to it; else 0
+                          ///< further, the logarithm of the sum of exp(score - greatest); else 0
 
   Lengths query, keys;
   Ints leftpad;         ///< [batch] rows before the first key, or absent

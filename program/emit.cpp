@@ -167,7 +167,7 @@ class Emitter {
   // How an integer changes from one key to the next, where that is by 1 or -1 everywhere; else 0.
   int step_of(int i) const {
     const Graph::Value& v = graph_.values[i];
-    if (v.type != Type::integer || !is_int32(i)) return 0;
+    if (v.type != Type::integer || !is_int32(i) || by_score_[i]) return 0;
     if (v.op == Op::kv) return 1;
     if (v.op == op_of<op::Neg>) return -steps_[v.args[0]];
     const bool add = v.op == op_of<op::Add>;

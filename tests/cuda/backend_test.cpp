@@ -158,6 +158,25 @@ TEST_F(BackendTest, NumbersOfAProgramMayChangeUnderAPlan) {
   EXPECT_EQ(store()->statistics().compiled, compiled) << "one text for all numbers";
 }
 
+// Numbers that the emitted text depends on: their kernel is another one, and its parameters may be longer.
+TEST_F(BackendTest, NumbersThatAskForAnotherKernelAreRefused) {
+  ForwardProblem p = dense(2, 4096, 8, 128);
+  const auto refused = [&](const ForwardProblem& planned, const ForwardProblem& called) {
+    const auto kept = plan(planned);
+    EXPECT_THROW(run(*kept, called), Error);
+    EXPECT_NO_THROW(run(*kept, planned));
+  };
+  ForwardProblem near = p, far = p;
+  near.mask = Mask::parse("q - kv < 100"), far.mask = Mask::parse("q - kv < 40000000000");
+  refused(near, far);
+  refused(far, near);
+  ForwardProblem hidden = p, low = p;
+  hidden.score = Score::parse("where(kv <= q, score, -inf)");
+  low.score = Score::parse("where(kv <= q, score, -1e30)");
+  refused(hidden, low);
+  refused(low, hidden);
+}
+
 TEST_F(BackendTest, ExplainNamesTheDecisions) {
   const auto planned = plan(dense(2, 4096, 8, 128));
   std::map<std::string, std::string> details(planned->details.begin(), planned->details.end());

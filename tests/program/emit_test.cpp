@@ -168,6 +168,11 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
     emitted.push_back(program::emit(masks.back(), scores.back()));
     EXPECT_NE(emitted.back().text.find(".at("), std::string::npos) << "a distance is converted for every key";
   }
+  for (const char* text : {"score + float(kv + int(score > 0))", "score - abs(q - kv + int(score < 0.5))"}) {
+    masks.emplace_back();  // such a distance is no row's value
+    scores.push_back(Score::parse(text));
+    emitted.push_back(program::emit(masks.back(), scores.back()));
+  }
   for (int i = 0; i < 160; ++i) {
     masks.push_back(i % 3 ? Mask(programs.mask(2 + i % 40)) : Mask());
     scores.push_back(i % 3 != 1 ? Score(programs.score(2 + i % 40)) : Score());
