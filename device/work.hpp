@@ -218,7 +218,7 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   } else if (k_panels <= 3 && v_panels <= 2) {
     c.tile_kv = very || scores ? 96 : heavy_program ? 112 : 128, c.early_cols = c.tile_kv / 16 * 8;
   } else if (k_panels <= 3 && v_panels <= 3) {
-    c.tile_kv = very || scores ? 80 : lean ? 112 : 96, c.early_cols = c.tile_kv / 2;
+    c.tile_kv = scores ? 64 : very ? 80 : lean ? 112 : 96, c.early_cols = c.tile_kv / 2;
   } else {
     c.tile_kv = very ? 48 : heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "program/linear.hpp"
 #include "program/signature.hpp"
 
 namespace bolide::program {
@@ -148,21 +149,11 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
     std::vector<int> cancelled;
   };
   std::map<std::vector<std::pair<int, std::int64_t>>, Sides> sums;
-  int visited = 0;
-  const auto visit = [&](const auto& self, int i, bool positive) -> void {
-    const Graph::Value& v = graph.values[i];
-    if (++visited > 256) return;
-    if (v.op == joined && positive) {
-      self(self, v.args[0], true);
-      self(self, v.args[1], true);
-      return;
-    }
-    if (v.op == op_of<op::Not>) return self(self, v.args[0], !positive);
+  each_joined_comparison(graph, index, [&](int i, bool positive) {
     Linear linear;
     if (!linear_form(graph, i, linear) || linear.terms.empty()) return;
-    if (v.op != op_of<op::Less> && v.op != op_of<op::LessEqual>) return;
     // sum + constant < 0 is sum <= bound; negated, or with the opposite sum, it bounds from below.
-    std::int64_t bound = -linear.constant - (v.op == op_of<op::Less> ? 1 : 0);
+    std::int64_t bound = -linear.constant - (linear.op == op_of<op::Less> ? 1 : 0);
     bool upper = true;
     if (!positive) upper = false, bound += 1;
     if (linear.terms.front().second < 0) {
@@ -175,8 +166,7 @@ void BoundsProgram::decide_together(const Graph& graph, int index) {
     sides.cancelled.insert(sides.cancelled.end(), linear.cancelled.begin(), linear.cancelled.end());
     if (upper) sides.most = std::min(sides.most, bound);
     else sides.least = std::max(sides.least, bound);
-  };
-  visit(visit, index, true);
+  });
   for (const auto& [terms, sides] : sums) {
     if (sides.least <= sides.most) continue;
     Linear linear;

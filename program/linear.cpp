@@ -53,20 +53,11 @@ std::optional<LinearAtom> linear_atom(const Graph& graph, int index, const std::
 std::vector<JointBounds> joint_bounds(const Graph& graph, int index, const std::vector<bool>& moves) {
   const Op joined = graph.values[index].op;
   std::map<LinearAtom::Terms, JointBounds> sums;
-  int visited = 0;
-  const auto visit = [&](const auto& self, int i, bool positive) -> void {
-    const Graph::Value& v = graph.values[i];
-    if (++visited > 256) return;
-    if (v.op == joined && positive) {
-      self(self, v.args[0], true);
-      return self(self, v.args[1], true);
-    }
-    if (v.op == op_of<op::Not>) return self(self, v.args[0], !positive);
-    if (v.op != op_of<op::Less> && v.op != op_of<op::LessEqual>) return;
+  each_joined_comparison(graph, index, [&](int i, bool positive) {
     std::optional<LinearAtom> atom = linear_atom(graph, i, moves);
     if (!atom || atom->moving.empty()) return;
     // sum + fixed < 0 is sum <= -fixed - 1; negated, or with the opposite sum, it bounds from below.
-    JointBounds::Bound bound{atom->fixed, v.op == op_of<op::Less> ? -1 : 0};
+    JointBounds::Bound bound{atom->fixed, atom->op == op_of<op::Less> ? -1 : 0};
     const auto negate = [](LinearAtom::Terms& terms) {
       for (auto& term : terms) term.second = -term.second;
     };
@@ -82,8 +73,7 @@ std::vector<JointBounds> joint_bounds(const Graph& graph, int index, const std::
     for (const auto& terms : {atom->moving, atom->fixed})
       for (const auto& term : terms) sum.values.push_back(term.first.value);
     sum.values.insert(sum.values.end(), atom->cancelled.begin(), atom->cancelled.end());
-  };
-  visit(visit, index, true);
+  });
   std::vector<JointBounds> joint;
   for (auto& [terms, sum] : sums) {
     const auto uppers =

@@ -27,6 +27,26 @@ struct LinearAtom {
 /// no value, cancelled ones included, exceeds 2^32 in magnitude.
 std::optional<LinearAtom> linear_atom(const Graph& graph, int index, const std::vector<bool>& moves);
 
+/// Calls visit(value, positive) for every < and <= that value `index`, && or ||, joins; not positive where it
+/// is negated. Of more than 256 values the rest is left out.
+template <class Visit>
+void each_joined_comparison(const Graph& graph, int index, Visit visit) {
+  int visited = 0;
+  const auto walk = [&](const auto& self, int i, bool positive) -> void {
+    const Graph::Value& v = graph.values[i];
+    if (++visited > 256) return;
+    if (v.op == graph.values[index].op && positive) {
+      self(self, v.args[0], true);
+      self(self, v.args[1], true);
+    } else if (v.op == op_of<op::Not>) {
+      self(self, v.args[0], !positive);
+    } else if (v.op == op_of<op::Less> || v.op == op_of<op::LessEqual>) {
+      visit(i, positive);
+    }
+  };
+  walk(walk, index, true);
+}
+
 /// What comparisons of one moving sum that are joined by && or || demand of it: that it is at most each upper
 /// bound and at least each other one. A bound is a sum of fixed values plus a number. Under || these are the
 /// demands of the opposite condition, which holds where the joined one does not.

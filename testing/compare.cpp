@@ -229,7 +229,8 @@ std::string compare_counts(const Tensor& out, const Tensor& lse, const Reference
         for (std::int64_t c = 0; count > 0 && c < out.shape[out.rank() - 1]; ++c) {
           const double keys = load(out, row_at(out, at.outer, at.inner, h) + c) * count,
                        expected = want.row(at, h)[c] * count;
-          if (!(std::abs(keys - expected) < 0.25))
+          // Beyond 2^18 keys an f32 average cannot tell a key: a few roundings of 2^-24 of the count each.
+          if (!(std::abs(keys - expected) < std::max(0.25, count * 0x1p-20)))
             return fmt::format(
                 "count test: sequence {} query {} head {} column {} collects {:.3f} keys, the mask shows it "
                 "{:.0f}",

@@ -16,7 +16,7 @@
 #include "program/facts.hpp"
 #include "testing/device_memory.hpp"
 #include "testing/setup.hpp"
-#include "tests/jit/test_nvrtc.hpp"
+#include "tests/cuda_runtime/on_hopper.hpp"
 #include "tests/program/catalogue.hpp"
 #include "tests/program/kernels_classifier.hpp"
 
@@ -129,14 +129,11 @@ Counts counted(const testing::Setup& setup, const ForwardChoice& choice) {
   return counts;
 }
 
-class ClassesOnGpu : public ::testing::Test {
+class ClassesOnGpu : public OnHopper {
  protected:
   void SetUp() override {
-    if (const std::string none = why_no_cuda(); !none.empty()) GTEST_SKIP() << none;
-    std::string why;
-    if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
-    device = DeviceContext::open(Driver::open(), 0);
-    if (device->facts().architecture() != "sm_90a") GTEST_SKIP() << device->facts().name << " is not Hopper";
+    OnHopper::SetUp();
+    if (IsSkipped()) return;
     memory = testing::memory_for(Device::cuda(0));
     for (std::size_t i = 0; i < std::size(kModes); ++i)
       backends.push_back(make_backend(device, kernel_store(device->driver()), {kModes[i], true}));
@@ -190,7 +187,6 @@ class ClassesOnGpu : public ::testing::Test {
     r.out = bytes(setup.host().forward.out), r.lse = bytes(setup.host().forward.lse);
     return r;
   }
-  std::shared_ptr<const DeviceContext> device;
   std::unique_ptr<testing::Memory> memory;
   std::vector<std::unique_ptr<Backend>> backends;
 };

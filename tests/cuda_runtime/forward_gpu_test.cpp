@@ -19,8 +19,8 @@
 #include "testing/device_memory.hpp"
 #include "testing/elements.hpp"
 #include "testing/setup.hpp"
+#include "tests/cuda_runtime/on_hopper.hpp"
 #include "tests/jit/support.hpp"
-#include "tests/jit/test_nvrtc.hpp"
 
 namespace bolide::cuda {
 namespace {
@@ -46,14 +46,11 @@ __global__ void differences(const unsigned* a, const unsigned* b, long long n, i
 }
 )";
 
-class ForwardOnGpu : public ::testing::Test {
+class ForwardOnGpu : public OnHopper {
  protected:
   void SetUp() override {
-    if (const std::string none = why_no_cuda(); !none.empty()) GTEST_SKIP() << none;
-    std::string why;
-    if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
-    device = DeviceContext::open(Driver::open(), 0);
-    if (device->facts().architecture() != "sm_90a") GTEST_SKIP() << device->facts().name << " is not Hopper";
+    OnHopper::SetUp();
+    if (IsSkipped()) return;
     memory = testing::memory_for(Device::cuda(0));
     context = std::make_unique<Context>(Device::cuda(0));
   }
@@ -73,7 +70,6 @@ class ForwardOnGpu : public ::testing::Test {
     synchronize(*device, stream());
     return bytes;
   }
-  std::shared_ptr<const DeviceContext> device;
   std::unique_ptr<testing::Memory> memory;
   std::unique_ptr<Context> context;
   jit::KernelStore store{{.use_disk = false}};

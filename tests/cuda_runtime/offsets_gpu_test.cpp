@@ -12,7 +12,7 @@
 
 #include "cuda/resources.hpp"
 #include "testing/elements.hpp"
-#include "tests/jit/test_nvrtc.hpp"
+#include "tests/cuda_runtime/on_hopper.hpp"
 
 namespace bolide::cuda {
 namespace {
@@ -21,20 +21,16 @@ constexpr std::int64_t kFar = (std::int64_t{1} << 31) + 4096;
 constexpr std::int64_t kBatch = 2, kRowsQ = 150, kRowsKv = 300, kHeads = 4, kHeadsKv = 2, kDim = 128;
 
 // Memory for one far tensor is made once: 4.1 GiB, of which rows are written one by one.
-class Offsets : public ::testing::Test {
+class Offsets : public OnHopper {
  protected:
   void SetUp() override {
-    if (const std::string none = why_no_cuda(); !none.empty()) GTEST_SKIP() << none;
-    std::string why;
-    if (!jit::testing::nvrtc_for_tests(why)) GTEST_SKIP() << why;
-    device = DeviceContext::open(Driver::open(), 0);
-    if (device->facts().architecture() != "sm_90a") GTEST_SKIP() << device->facts().name << " is not Hopper";
+    OnHopper::SetUp();
+    if (IsSkipped()) return;
     std::size_t left = 0, total = 0;
     device->call(device->entries().memory_left, &left, &total);
     if (left < (std::size_t{16} << 30)) GTEST_SKIP() << "only " << left << " bytes are free";
     context.emplace(Device::cuda(0));
   }
-  std::shared_ptr<const DeviceContext> device;
   std::optional<Context> context;
 
   struct Placed {
