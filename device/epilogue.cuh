@@ -1,6 +1,6 @@
-// The end of a work item: normalises O and writes it and the lse, straight from registers, since Q's buffer
-// is already being refilled. Every row the sequence has room for is written; rows out of use get 0 and -inf
-// (contract C8, C11).
+// The end of a work item: normalises O and writes it and the lse. Q's buffer is already being refilled, so
+// where shared memory has no room beside the tiles, O goes straight from registers. Every row the sequence
+// has room for is written; rows out of use get 0 and -inf (contract C8, C11).
 #pragma once
 #include "schedule.cuh"
 #include "softmax.cuh"
@@ -10,17 +10,14 @@ namespace bolide::device {
 // The logarithm of the sum of a row out of use in partial results: no sink joins it.
 constexpr float kOutOfUse = kInf;
 
-// Where a row of the output starts. head: query head. Partial results of different splits lie
-// out_split_stride apart.
+// Where a row of the output starts.
 template <class Out>
 BOLIDE_DEVICE Out* out_row(const FwdParams& p, const WorkItem& w, int row) {
-  return static_cast<Out*>(p.out.data) + w.split * p.out_split_stride + w.q_batch * p.out.batch_stride +
-         static_cast<i64>(w.q_row + row) * p.out.row_stride + w.head * p.out.head_stride;
+  return static_cast<Out*>(w.out) + row * p.out.row_stride;
 }
 
 BOLIDE_DEVICE float* lse_at(const FwdParams& p, const WorkItem& w, int row) {
-  return p.lse + w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
-         static_cast<i64>(w.q_row + row) * p.lse_row_stride;
+  return w.lse + row * p.lse_row_stride;
 }
 
 // A row's lse, or its two parts where a combine kernel follows.
@@ -33,31 +30,62 @@ BOLIDE_DEVICE void store_lse(const FwdParams& p, float* out, bool live, float ls
   }
 }
 
-// Row r of a thread's two in 16 bits: a thread collects eight neighbouring columns and writes them at once,
-// where all the warp's rows allow it.
+// Row r of a thread's two in 16 bits, number by number.
 template <class T, int kCols>
-BOLIDE_DEVICE void store_row16(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
-                               int lane) {
-  if (!BOLIDE_RARELY(!__all_sync(~0u, (reinterpret_cast<u64>(out) & 15) == 0 && columns % 8 == 0))) {
+BOLIDE_DEVICE void store_numbers(u16* out, const Frag<kCols>& o, int r, float norm, int columns, int lane) {
 #pragma unroll
-    for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
-      u32 words[4] = {};
+  for (int i = 2 * r; i < o.kSize; i += 4) {
+    const int col = o.col_of(i, lane);
+    const u32 word = T::pack(o.x[i] * norm, o.x[i + 1] * norm);
+    if (col < columns) out[col] = static_cast<u16>(word);
+    if (col + 1 < columns) out[col + 1] = static_cast<u16>(word >> 16);
+  }
+}
+
+// The same eight neighbouring columns at a time, which a thread collects from its quad.
+template <class T, int kCols>
+BOLIDE_DEVICE void store_chunks(u16* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
+                                int lane) {
+#pragma unroll
+  for (int i = 2 * r; i < o.kSize; i += 16) {  // 32 columns: a word of each of four column groups
+    u32 words[4] = {};
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
+    transpose_quad(words, lane);
+    const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
+    if (write && col < columns)
+      *reinterpret_cast<uint4*>(out + col) = {words[0], words[1], words[2], words[3]};
+  }
+}
+
+// A warp's 16 rows by way of its kStagedBytes of shared memory, 64 columns at a time: memory gets whole lines
+// (+2 % at 512 keys). rows: how many are in use; out: the first.
+template <class T, int kCols>
+BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, int columns,
+                               const Frag<kCols>& o, const float (&norm)[2], int lane) {
+  constexpr int kRowBytes = 128, kRowsAtOnce = 4;
+  static_assert(16 * kRowBytes == kStagedBytes);
+  auto chunk = [&](int row, int column) { return staged + row * kRowBytes + (column ^ row % 8) * 16; };
+  out += lane / 8 * row_stride + lane % 8 * 8;
+  rows -= lane / 8, columns -= lane % 8 * 8;
+#pragma unroll
+  for (int first = 0; first < kCols; first += 64) {
+#pragma unroll
+    for (int col = first; col < first + 64 && col < kCols; col += 16) {
+      u32 words[4];  // of rows a and b in eight columns, and in the next eight
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        if (i + 4 * j < o.kSize) words[j] = T::pack(o.x[i + 4 * j] * norm, o.x[i + 4 * j + 1] * norm);
-      transpose_quad(words, lane);
-      const int col = 2 * (i - 2 * r) + 8 * (lane % 4);
-      if (write && col < columns)
-        *reinterpret_cast<uint4*>(out + col) = {words[0], words[1], words[2], words[3]};
+        words[j] = T::pack(o.x[col / 2 + 2 * j] * norm[j % 2], o.x[col / 2 + 2 * j + 1] * norm[j % 2]);
+      ptx::stmatrix_x4(chunk(lane % 16, (col - first) / 8 + lane / 16), words);
     }
-  } else if (write) {
+    __syncwarp();
 #pragma unroll
-    for (int i = 2 * r; i < o.kSize; i += 4) {
-      const int col = o.col_of(i, lane);
-      const u32 word = T::pack(o.x[i] * norm, o.x[i + 1] * norm);
-      if (col < columns) out[col] = static_cast<u16>(word);
-      if (col + 1 < columns) out[col + 1] = static_cast<u16>(word >> 16);
+    for (int row = 0; row < 16; row += kRowsAtOnce) {
+      const uint4 x = ptx::ld_shared(chunk(row + lane / 8, lane % 8));
+      if (row < rows && first < columns) *reinterpret_cast<uint4*>(out + row * row_stride + first) = x;
     }
+    if (first + 64 < kCols) __syncwarp();
   }
 }
 
@@ -113,27 +141,47 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 }
 
 // Writes this thread's rows q_row and q_row + 8. True: do the item again. A row whose sum is sound holds a
-// NaN, which only V can have brought; or scores were too large.
-template <FwdConfig c, bool kWide>
-BOLIDE_DEVICE bool store(const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
+// NaN, which only V can have brought; or its scores were beyond the fast steps.
+template <FwdConfig c, class Smem>
+BOLIDE_DEVICE bool store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
                          const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
-  Out* out = out_row<Out>(p, w, q_row);
-  float* lse_out = lse_at(p, w, q_row);
   bool suspicious = false;
+  float norm[2], lse[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r, out += 8 * p.out.row_stride, lse_out += 8 * p.lse_row_stride) {
+  for (int r = 0; r < 2; ++r) {
+    norm[r] = rows.norm[r], lse[r] = rows.top[r] + rows.log_sum[r];
+    suspicious |= q_row + 8 * r < w.len_q && ((any_nan(o, r) && norm[r] == norm[r]) || softmax.is_beyond(r));
+    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse[r], p.sinks[w.head]);
+  }
+  bool stored = false;
+  if constexpr (c.staged_out())
+    if (!BOLIDE_RARELY(!w.whole_chunks)) {
+      const int first = q_row - lane / 4;
+      store_lines<Type16<c.out_type>>(ptx::smem_addr(smem.staged[threadIdx.x / 32 - 4]),
+                                      out_row<Out>(p, w, first), p.out.row_stride, w.len_q - first,
+                                      p.head_dim_v, o, norm, lane);
+      stored = true;
+    }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
     const int row = q_row + 8 * r;
     const bool write = row < w.rows_q, live = row < w.len_q;
-    float norm = rows.norm[r], lse = rows.top[r] + rows.log_sum[r];
-    suspicious |= live && ((any_nan(o, r) && norm == norm) || (!kWide && softmax.is_beyond(r)));
-    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm *= join_sink(lse, p.sinks[w.head]);
-    if constexpr (c.out_type == Element::f32) store_row32(out, o, r, norm, live, p.head_dim_v, lane);
-    else store_row16<Type16<c.out_type>>(out, o, r, norm, live, p.head_dim_v, lane);
+    Out* out = out_row<Out>(p, w, row);
+    if (!stored) {
+      if constexpr (c.out_type == Element::f32) {
+        store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
+      } else {
+        if (!c.staged_out() && !BOLIDE_RARELY(!w.whole_chunks))
+          store_chunks<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);
+        else if (live) store_numbers<Type16<c.out_type>>(out, o, r, norm[r], p.head_dim_v, lane);
+      }
+    }
     if (BOLIDE_RARELY(write && !live))
 #pragma unroll 1
       for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
-    if (p.lse && lane % 4 == 0 && write) store_lse(p, lse_out, live, lse, rows.top[r], rows.log_sum[r]);
+    if (p.lse && lane % 4 == 0 && write)
+      store_lse(p, lse_at(p, w, row), live, lse[r], rows.top[r], rows.log_sum[r]);
   }
   return suspicious;
 }

@@ -41,15 +41,15 @@ template <int kPieces>
 struct RowF32 {
   float max = kNegInf, sum = 0.f, o[kPieces] = {};
 
-  // Takes 32 keys' scores, a lane's own in s, and their values.
-  BOLIDE_DEVICE void step(float s, bool visible, const float* values, int columns, int lane) {
+  // Takes 32 keys' scores, a lane's own in s with what rounding took from it, and their values.
+  BOLIDE_DEVICE void step(float s, float lost, bool visible, const float* values, int columns, int lane) {
     visible &= s != kNegInf;
     u32 left = __ballot_sync(~0u, visible);
     if (left == 0) return;
     float top = visible ? fmaxf(max, s) : max;
 #pragma unroll
     for (int step = 16; step; step /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
-    const float factor = max == top ? 1.f : expf(max - top), prob = visible ? expf(s - top) : 0.f;
+    const float factor = max == top ? 1.f : expf(max - top), prob = visible ? expf(s - top + lost) : 0.f;
     max = top;
     float total = prob;
 #pragma unroll
@@ -67,18 +67,24 @@ struct RowF32 {
   }
 };
 
-// Products and sums with what rounding took from each, so that the result is nearly as good as rounded once
-// (Ogita, Rump, Oishi: Accurate sum and dot product, 2005). Free here: the loop waits for shared memory.
-BOLIDE_DEVICE float exact_dot(const float* a, const float* b, int count) {
+// A sum of products, and what rounding took from it: together nearly as good as rounded once (Ogita, Rump,
+// Oishi: Accurate sum and dot product, 2005). Free here: the loop waits for shared memory. A score of 100 has
+// lost up to 4e-6, and so would its probability have.
+struct ExactDot {
   float sum = 0.f, lost = 0.f;
+};
+BOLIDE_DEVICE ExactDot exact_dot(const float* a, const float* b, int count) {
+  ExactDot dot;
 #pragma unroll 4
   for (int i = 0; i < count; ++i) {
-    const float product = __fmul_rn(a[i], b[i]), next = __fadd_rn(sum, product), back = __fsub_rn(next, sum);
-    lost = __fadd_rn(lost, __fadd_rn(__fsub_rn(sum, __fsub_rn(next, back)), __fsub_rn(product, back)));
-    lost = __fadd_rn(lost, __fmaf_rn(a[i], b[i], -product));
-    sum = next;
+    const float product = __fmul_rn(a[i], b[i]), next = __fadd_rn(dot.sum, product),
+                back = __fsub_rn(next, dot.sum);
+    dot.lost =
+        __fadd_rn(dot.lost, __fadd_rn(__fsub_rn(dot.sum, __fsub_rn(next, back)), __fsub_rn(product, back)));
+    dot.lost = __fadd_rn(dot.lost, __fmaf_rn(a[i], b[i], -product));
+    dot.sum = next;
   }
-  return isfinite(sum) ? sum + lost : sum;
+  return dot;
 }
 
 // kPieces: head_dim_v / 32, rounded up. One item after another, grid.x apart; launch with smem_bytes_f32().
@@ -97,7 +103,7 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
     __shared__ int found;
     if (warp == 0) {
       w.pass = Pass::fast;
-      found = describe(p, index, kRowsF32, kKeysF32, w);
+      found = describe(p, index, kRowsF32, kKeysF32, 4, w);
     }
     __syncthreads();
     if (!found) return;
@@ -122,14 +128,17 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const int row = 2 * warp + r;
-        const float dot = exact_dot(queries + row * p.head_dim, keys + lane * (p.head_dim + 1), p.head_dim);
+        const ExactDot dot =
+            exact_dot(queries + row * p.head_dim, keys + lane * (p.head_dim + 1), p.head_dim);
         const Point at{w.batch, w.head,  w.q_position + w.q_begin + row, w.kv_position + first + lane,
                        w.len_q, w.len_kv};
-        float s = p.scale * dot;
+        float s = isfinite(dot.sum) ? p.scale * (dot.sum + dot.lost) : p.scale * dot.sum, lost = 0.f;
         if constexpr (Program::kHasScore) s = Program::score(program, s, at);
+        else if (fabsf(s) < 0x1p20f)  // beyond, scores are equal or worlds apart
+          lost = __fmaf_rn(p.scale, dot.lost, __fmaf_rn(p.scale, dot.sum, -s));
         bool visible = lane < live;
         if constexpr (Program::kHasMask) visible &= Program::mask(program, at);
-        rows[r].step(s, visible, values, p.head_dim_v, lane);
+        rows[r].step(s, lost, visible, values, p.head_dim_v, lane);
       }
     }
 #pragma unroll

@@ -15,14 +15,14 @@
 // A consumer's step over key tile t, tiles walked from the last to the first. A thread owns two rows of S, a
 // and b:
 //
-//   tensor cores | S_t = Q K_t^T | O += P_t+1 V_t+1         |                                   | S_t-1 = ...
-//   CUDA cores   |               | max a, exp a ..., max b  | ... exp a, exp b, scale O, pack P_t |
-//                                               wait for PV ^
+//   tensor cores | S_t = Q K_t^T | O += P_t+1 V_t+1 |                          | S_t-1 = ...
+//   CUDA cores   |               | exp a ...        | ... exp a, exp b, pack P_t |
+//                                      wait for PV ^
 //
-// A warp gets a result from the exponential unit every eighth cycle, so all else (maxima, sums, scaling,
-// packing) belongs between two exponentials; that is why PV is waited for in the middle of the softmax and
-// not after it. The other warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the
-// warpgroups take turns.
+// A warp gets a result from the exponential unit every eighth cycle, so all else (sums, packing) belongs
+// between two exponentials; that is why PV is waited for in the middle of the softmax and not after it. The
+// other warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the warpgroups take turns. No
+// step but a masked one looks for maxima, or scales O: see softmax.cuh.
 #pragma once
 #include "epilogue.cuh"
 #include "load.cuh"
@@ -50,6 +50,8 @@ struct Smem {
   Ring<kBlockSlots> block_ring;
   Ring<1> held_ring;  // TMA: full when held_tile has landed
   HeldTile held_tile;
+  alignas(128) char staged[4 * c.consumers()]
+                          [c.staged_out() ? kStagedBytes : 16];  // a warp's rows, on their way out
 };
 
 // Which columns of this thread's two rows of S a mask leaves visible, from column n on, a bit each: in a loop
@@ -176,10 +178,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   Frag<c.tile_kv> s;
   Frag<c.head_dim_v> o;
   u32 probs[c.tile_kv / 16][4];
-  float factor[2];
+  OnlineSoftmax softmax;
   TileInfo at;                // of the next tile of K
   TileRef<c.tile_kv> k_tile;  // where it is: found well before its multiply needs it
   TileClass seen;             // what this warpgroup's rows see of it
+  bool plain;                 // all, and no row waits for its first key: a step without a mask will do
+  bool much = false;          // P_t is too large: to be relieved before it is used
 
   // What the gathered producer's threads wrote becomes visible to wgmma by a fence on this side.
   auto wait_full = [&](auto& ring, auto& cursor) {
@@ -193,19 +197,32 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     at = smem.tile_info[k_at.slot()];
     k_tile = smem.k[k_at.slot()].ref();
     seen = at.of(wg);
+    plain = seen == TileClass::all && !softmax.waiting;
   };
 
-  // Row a, then row b: b's maximum is searched under a's exponentials, and between() comes under them too.
-  OnlineSoftmax softmax;
-  auto to_probs = [&]<bool kWide>(auto between) {
-    softmax.template find_max<kWide, 0>(s, factor[0]);
-    softmax.template exponentiate<0, 0, c.early_cols>(s, factor[0]);
-    softmax.template find_max<kWide, 1>(s, factor[1]);
+  // Row a, then row b. kCareful: looks for maxima, b's under a's exponentials; between() comes under them
+  // too.
+  auto to_probs = [&]<bool kCareful>(const WorkItem& w, int q_row, auto between) {
+    float factor[2];
+    auto mult = [&](int r) { return kCareful ? softmax.mult(r) : softmax.scale_log2; };
+    if constexpr (kCareful) factor[0] = softmax.template begin<0>(s, w.pass != Pass::fast);
+    softmax.template exponentiate<0, 0, c.early_cols>(s, mult(0));
+    if constexpr (kCareful) {
+      factor[1] = softmax.template begin<1>(s, w.pass != Pass::fast);
+      auto waits = [&](int r) { return softmax.base[r] == kInf && q_row + 8 * r < w.len_q; };
+      // All of a warpgroup's warps take the same multiplies, so they decide together. The vote tells the
+      // compiler that a warp's lanes do too.
+      softmax.waiting = __any_sync(~0u, ptx::any_of_threads(1 + wg, 128, waits(0) || waits(1)));
+    }
     pin(s);
     between();
-    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s, factor[0]);
-    softmax.template exponentiate<1, 0, c.tile_kv>(s, factor[1]);
+    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s, mult(0));
+    softmax.template exponentiate<1, 0, c.tile_kv>(s, mult(1));
+    if constexpr (kCareful)
+      if (BOLIDE_RARELY(__any_sync(~0u, factor[0] != 1.f || factor[1] != 1.f))) scale_rows(o, factor);
     pack<T>(probs, s);
+    much = __any_sync(~0u, softmax.is_much());
+    if (!much) softmax.add_tile();
   };
 
   for (;;) {
@@ -235,7 +252,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       more = !at.last();
       if (!more) smem.q_ring.release(q_at);  // the next item's queries load under the rest of this one
       apply_program<c, Program, kMasked>(s, p, program, w, q_row, at.tile(), lane);
-      to_probs.template operator()<kMasked || kScores>([&] {
+      to_probs.template operator()<kMasked>(w, q_row, [&] {
         // The next step's keys landed long ago, but a branch here keeps the assembler from moving the wait
         // for PV up to the top of the softmax.
         if (more) wait_full(smem.k_ring, k_at);
@@ -243,7 +260,6 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         smem.v_ring.release(v_at);
         look();
       });
-      scale_rows(o, factor);
     };
 
     // Over the item's key tiles. Leaves O without the norm.
@@ -278,19 +294,25 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
           const int live = w.len_kv - at.tile() * c.tile_kv;
           if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
         }
-        to_probs.template operator()<true>([] {});
-        scale_rows(o, factor);  // of an item's first, zeros: something to do between exponentials
+        to_probs.template operator()<true>(w, q_row, [] {});
         if (more) wait_full(smem.k_ring, k_at);
         look();
 
+        bool careful = true;  // the step before
         // A loop for each class and not one with a test, so that the inner one, the long one, holds no
         // masking code.
         do {
+          if (BOLIDE_RARELY(much)) {
+            softmax.relieve(s, o, careful ? 0x1p126f : kFar);
+            pack<T>(probs, s);
+            much = false;
+          }
 #pragma unroll 1
-          while (more && seen == TileClass::all) step.template operator()<false>();
+          while (more && plain && !much) step.template operator()<false>(), careful = false;
 #pragma unroll 1
-          while (more && seen == TileClass::some) step.template operator()<true>();
-        } while (more && seen != TileClass::none);
+          while (more && !plain && !much && seen != TileClass::none)
+            step.template operator()<true>(), careful = true;
+        } while (much || (more && seen != TileClass::none));
 
         wait_full(smem.v_ring, v_at);
         start_pv<T>(o, probs, smem.v[v_at.slot()].ref());
@@ -309,7 +331,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if (BOLIDE_RARELY(w.pass > Pass::finite)) {
       add_infinities<c>(p, w, o, q_row, lane);
     } else {
-      const bool suspicious = store<c, kScores>(p, w, o, softmax, rows, q_row, lane);
+      const bool suspicious = store<c>(smem, p, w, o, softmax, rows, q_row, lane);
       if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
     }
     __syncwarp();

@@ -26,6 +26,16 @@ BOLIDE_DEVICE bool mbarrier_try_wait_parity(u64& bar, u32 parity) {
                : "memory");
   return done;
 }
+// Whether x holds in any of the threads of these many warps; they wait for each other at the named barrier.
+BOLIDE_DEVICE bool any_of_threads(int barrier, int threads, bool x) {
+  u32 any;
+  asm volatile(
+      "{ .reg .pred p, q; setp.ne.u32 p, %3, 0; barrier.cta.red.or.pred q, %1, %2, p; selp.u32 %0, 1, 0, q; }"
+      : "=r"(any)
+      : "r"(barrier), "r"(threads), "r"(static_cast<u32>(x))
+      : "memory");
+  return any;
+}
 BOLIDE_DEVICE void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
@@ -68,6 +78,13 @@ BOLIDE_DEVICE void cp_async_mbarrier_arrive_noinc(u64& bar) {
 }
 BOLIDE_DEVICE void st_shared(u32 dst, uint4 x) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+               : "memory");
+}
+// Four 8 x 8 matrices as wgmma's accumulators hold them, packed; lanes 8 i to 8 i + 7 name the rows of matrix
+// i.
+BOLIDE_DEVICE void stmatrix_x4(u32 dst, const u32 (&x)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(x[0]),
+               "r"(x[1]), "r"(x[2]), "r"(x[3])
                : "memory");
 }
 BOLIDE_DEVICE uint4 ld_shared(u32 src) {

@@ -37,6 +37,9 @@ struct alignas(16) WorkItem {
   int kv_batch, kv_row;         // where key 0 is, leftpad included
   int page_base;                // paged: the sequence's first entry in Pages::indices
   int tiles_begin, tiles_end;   // this split's key tiles
+  int whole_chunks;             // out's rows are made of aligned chunks of 16 bytes
+  void* out;                    // where row 0 of this head's output (of this split's) starts
+  float* lse;                   // and its lse
 };
 
 // What travels with a tile of K: its number, whether it is the item's last, and its class for each warpgroup.
@@ -107,7 +110,8 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
 }
 
 // Fills in item number index. False: there is no such item. By a whole warp; every lane gets the same.
-BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, WorkItem& w) {
+BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, int out_bytes,
+                            WorkItem& w) {
   const int per_tile = p.heads * p.num_splits, lane = threadIdx.x % 32;
   int pairs = p.batch * p.heads, q_tiles, batch = 0;
   if (p.tile_offsets) {  // packed: which sequence? 32 candidates a look
@@ -130,16 +134,20 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   // Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries first: with causal
   // masks they are the longest.
   const int in_l2 = min(p.heads_in_l2, pairs);
-  const int group = index / (in_l2 * q_tiles * p.num_splits), first_pair = group * in_l2;
-  index -= first_pair * q_tiles * p.num_splits;
-  const int in_group = min(in_l2, pairs - first_pair) * p.num_splits;
-  w.q_begin = (q_tiles - 1 - index / in_group) * tile_q;
-  index %= in_group;
-  const int pair = first_pair + index / p.num_splits;
-  w.split = index % p.num_splits;
-  w.head = pair % p.heads;
-  w.batch = batch += pair / p.heads;
-  w.kv_head = w.head / p.heads_per_kv;
+  u32 left = index,
+      pair = left / (in_l2 * q_tiles * p.num_splits) * in_l2;  // of numbers without a sign: shorter
+  left -= pair * q_tiles * p.num_splits;
+  const u32 in_group = min(in_l2, pairs - static_cast<int>(pair)) * p.num_splits,
+            tiles_before = left / in_group;
+  w.q_begin = (q_tiles - 1 - static_cast<int>(tiles_before)) * tile_q;
+  left -= tiles_before * in_group;
+  const u32 split_pair = p.num_splits == 1 ? left : left / p.num_splits;
+  w.split = left - split_pair * p.num_splits;
+  pair += split_pair;
+  const u32 sequences = pair / p.heads, head = pair - sequences * p.heads;
+  w.head = head;
+  w.batch = batch += sequences;
+  w.kv_head = p.heads_per_kv == 1 ? head : head / p.heads_per_kv;
 
   int rows_q = p.query.rows;
   w.q_batch = batch, w.q_row = 0;
@@ -148,6 +156,13 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
     w.q_batch = 0, w.q_row = span.begin, rows_q = span.rows;
   }
   w.rows_q = rows_q;
+  w.out = static_cast<char*>(p.out.data) + (w.split * p.out_split_stride + w.q_batch * p.out.batch_stride +
+                                            w.q_row * p.out.row_stride + w.head * p.out.head_stride) *
+                                               out_bytes;
+  w.whole_chunks =
+      ((reinterpret_cast<u64>(w.out) | p.out.row_stride * out_bytes | p.head_dim_v * out_bytes) & 15) == 0;
+  w.lse = p.lse + w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
+          w.q_row * p.lse_row_stride;
   w.len_q = w.len_kv = w.kv_position = w.q_position = 0;
   w.tiles_begin = w.tiles_end = 0;
   if (batch >= p.batch) return true;  // rows behind the last sequence: nothing to see, but written
@@ -261,7 +276,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     const int index = again ? w.index : taken;
     __syncwarp();
     w.index = index, w.pass = pass, w.suspicious = 0, w.any_tiles = 0;
-    if (index < 0 || !describe(p, index, c.tile_q, c.tile_kv, w)) {
+    if (index < 0 || !describe(p, index, c.tile_q, c.tile_kv, c.out_type == Element::f32 ? 4 : 2, w)) {
       taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;

@@ -1,6 +1,10 @@
-// Online softmax over the columns of S, for the two rows a thread owns. The rows are handled one after the
-// other, so that one row's maximum can be searched while the other's exponentials are under way. The rules
-// for the exponential and for rescaling are these and no others.
+// Online softmax over the columns of S, for the two rows a thread owns. A row's probabilities are
+// 2^(s * mult - base), and its base is not the maximum seen so far but that of the first tile in which it saw
+// a key: the sum and the output carry the same factor, so any base will do that keeps them in range. A step
+// without a mask therefore looks for no maximum, shuffles nothing and scales no output (d64 +17 %, d128 +8 %,
+// d256 +10 % at 8192 keys); what it watches is the sum it has anyway. When that grows large, the base is
+// raised (relieve); should it grow beyond what may be raised, the item is done again in steps that do look
+// for maxima (begin), and in nothing else differ, bit by bit.
 #pragma once
 #include "tile.cuh"
 
@@ -9,7 +13,11 @@ namespace bolide::device {
 constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
 constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f;
-constexpr float kHuge = 268435456.f;  // of an exponent's base
+constexpr float kHuge =
+    268435456.f;                    // an exponent whose product with the scale rounds by more than 2^x bears
+constexpr float kSteady = 65536.f;  // a base below this can be raised by whole numbers without rounding much
+constexpr float kMuch = 1024.f;     // of a thread's sum over a tile: then the base is raised
+constexpr float kFar = 0x1p64f;     // of the same: beyond what a step without maxima may raise
 
 // What remains of a thread's two rows. top + log_sum is log(sum exp), or -inf where nothing was seen: in two
 // parts, as a sum is lost beside scores beyond 2^28.
@@ -19,52 +27,94 @@ struct SoftmaxEnd {
 };
 
 struct OnlineSoftmax {
-  float scale_log2;                   // softmax scale times log2(e): all exponentials are base two
-  float max[2] = {kNegInf, kNegInf};  // of the raw scores seen so far
-  float base[2], mult[2];             // what find_max leaves for exponentiate: p = 2^(s * mult - base)
-  float sum[2] = {0.f, 0.f};          // this thread's share; finish() adds up the quad's
-  float before[2];  // of the tiles before: thousands of equal terms, added one by one, drift
+  float scale_log2;              // softmax scale times log2(e): all exponentials are base two
+  float base[2] = {kInf, kInf};  // +inf: the row has seen nothing yet, and whatever it sees counts nothing
+  float sum[2] = {0.f, 0.f};     // this thread's share; finish() adds up the quad's
+  float tile_sum[2];             // of the tile under way: thousands of equal terms, added one by one, drift
+  u32 coarse = 0;                // bit r: row r has met scores beyond kHuge
+  bool waiting = true;           // some row of this warpgroup has seen nothing yet
 
-  // Takes row r's new scores into account. Older sums are multiplied by factor; O must be, before it takes
-  // more. kWide: scores of any size. A score beyond 2^28 has a product with the scale that rounds by
-  // more than the exponential can bear, or overflows; but such scores are equal or worlds apart, and any
-  // power of two, which rounds nothing, tells which (contract C14, C15). Otherwise is_beyond() must be asked
-  // at the end, and the rows done again.
-  template <bool kWide, int r, int kCols>
-  BOLIDE_DEVICE void find_max(const Frag<kCols>& s, float& factor) {
-    float even = max[r], odd = max[r];  // two chains: the latency of a single one would show
+  // Scores beyond kHuge are equal or worlds apart, and any power of two, which rounds nothing, tells which
+  // (contract C14, C15).
+  BOLIDE_DEVICE float coarse_scale() const {
+    return __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
+  }
+  BOLIDE_DEVICE float mult(int r) const { return coarse >> r & 1 ? coarse_scale() : scale_log2; }
+
+  // Looks for row r's maximum in a new tile, and moves the base there if the row has seen nothing yet or the
+  // base is left too far behind. Returns what older terms are to be multiplied by: O, as the sum is here.
+  // again: the item is done again for good. At first a row does not begin with scores of -2^28 and less,
+  // which count nothing beside any other; is_beyond() tells if none came.
+  template <int r, int kCols>
+  BOLIDE_DEVICE float begin(const Frag<kCols>& s, bool again) {
+    float even = kNegInf, odd = kNegInf;  // two chains: the latency of a single one would show
 #pragma unroll
     for (int i = 2 * r; i < s.kSize; i += 4) even = fmaxf(even, s.x[i]), odd = fmaxf(odd, s.x[i + 1]);
     float top = fmaxf(even, odd);
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    mult[r] = scale_log2;
-    if (kWide && !(fabsf(top * scale_log2) < kHuge))
-      mult[r] = __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
-    base[r] = top == kNegInf ? 0.f : top * mult[r];  // a row with nothing visible yet: avoid inf - inf
-    // Rounded as the base was that older terms have: 1 where the maximum stays, whatever its product rounds
-    // to.
-    factor = ptx::ex2(__fmul_rn(max[r], mult[r]) - base[r]);
-    before[r] = sum[r], sum[r] = 0.f;
-    max[r] = top;
+    if (top == kNegInf) return 1.f;
+    const float was = base[r];
+    const bool large = !(fabsf(top * scale_log2) < kHuge), was_coarse = coarse >> r & 1;
+    if (was == kInf) {
+      if (large && top < 0.f && !again) {
+        coarse |= 1u << r;
+        return 1.f;
+      }
+    } else if (!(top * mult(r) - was > (fabsf(was) < kSteady ? 64.f : 0.f))) {
+      return 1.f;
+    }
+    coarse = (coarse & ~(1u << r)) | static_cast<u32>(large) << r;
+    base[r] = top * mult(r);
+    if (was == kInf) return 1.f;
+    const float factor = large != was_coarse ? 0.f : ptx::ex2(was - base[r]);
+    sum[r] *= factor;
+    return factor;
   }
 
-  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place. factor: find_max's.
+  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place, and adds them up.
   template <int r, int kBegin, int kEnd, int kCols>
-  BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float factor) {
+  BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float mult) {
+    if (kBegin == 0) tile_sum[r] = 0.f;
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
 #pragma unroll
       for (int j = i; j < i + 2; ++j) {
-        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult[r], -base[r]));
-        sum[r] += s.x[j];
+        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult, -base[r]));
+        tile_sum[r] += s.x[j];
       }
-    if (kEnd == kCols && kBegin < kEnd) sum[r] = __fmaf_rn(before[r], factor, sum[r]);
   }
 
-  // Row r's scores were too large for steps that were not wide.
+  // A row's base is to be raised before its probabilities are used.
+  BOLIDE_DEVICE bool is_much() const { return !(fmaxf(tile_sum[0], tile_sum[1]) < kMuch); }
+  BOLIDE_DEVICE void add_tile() { sum[0] += tile_sum[0], sum[1] += tile_sum[1]; }
+
+  // Raises the bases of rows whose sum is_much(), and scales all that stands on them; add_tile() included.
+  // limit: kFar, or no limit to speak of behind a step that looked for maxima.
+  template <int kCols, int kOut>
+  BOLIDE_DEVICE void relieve(Frag<kCols>& probs, Frag<kOut>& o, float limit) {
+    float factor[2] = {1.f, 1.f};
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float most = tile_sum[r];
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+      if (most >= kMuch && most < limit) {
+        const float was = base[r];
+        base[r] += static_cast<float>(static_cast<int>(__float_as_uint(most) >> 23) - 127);  // log2(most)
+        factor[r] = ptx::ex2(was - base[r]);
+      } else if (!(tile_sum[r] < kMuch)) {
+        tile_sum[r] *= kInf;  // is_beyond(), or NaN
+      }
+      sum[r] = (sum[r] + tile_sum[r]) * factor[r];
+    }
+    scale_rows(probs, factor);
+    scale_rows(o, factor);
+  }
+
+  // Row r's scores were too large, or grew too fast, for steps that do not look for maxima.
   BOLIDE_DEVICE bool is_beyond(int r) const {
-    return fabsf(max[r]) < kInf && !(fabsf(max[r] * scale_log2) < kHuge);
+    return sum[r] == kInf || (!(fabsf(base[r]) < kSteady) && (base[r] < kInf || (coarse >> r & 1)));
   }
 
   BOLIDE_DEVICE SoftmaxEnd finish(float scale) const {
@@ -74,8 +124,8 @@ struct OnlineSoftmax {
       float all = sum[r];
       all += __shfl_xor_sync(~0u, all, 1);
       all += __shfl_xor_sync(~0u, all, 2);
-      const float top_log2 = max[r] * scale_log2;
-      end.top[r] = all == 0.f ? kNegInf : fabsf(top_log2) < kHuge ? top_log2 * kLn2 : max[r] * scale;
+      const float top = coarse >> r & 1 ? base[r] / coarse_scale() * scale : base[r] * kLn2;
+      end.top[r] = all == 0.f ? kNegInf : top;
       end.log_sum[r] = logf(all);
       end.norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
     }

@@ -154,6 +154,10 @@ enum class Producer : int { tma, gathered };
 /// mask beside a score that computes what it gathers, or a mask that gathers or is long, or is very long.
 enum class ProgramWeight : int { light, gathering_score, heavy, very_heavy };
 
+inline constexpr int kMaxSmemBytes = 232448;
+inline constexpr int kControlBytes = 2048;  // of it: for rings, work items and classes
+inline constexpr int kStagedBytes = 2048;   // of it: for a warp's rows of the output, 64 columns of 16 bits
+
 /// A kernel's configuration: fwd_sm90<FwdConfig{...}, Program>.
 struct FwdConfig {
   int head_dim, head_dim_v;  ///< rounded up to a multiple of 16; the exact ones are in FwdParams
@@ -161,7 +165,7 @@ struct FwdConfig {
   Producer producer;
   int copy_bytes;  ///< gathered: bytes of a copy, 16, 8, 4 or 2, as Q, K and V's alignment allows
   int tile_q, tile_kv, k_stages, v_stages;
-  int early_cols;  ///< columns of row a exponentiated before PV is waited for: about as long as PV takes
+  int early_cols;  ///< columns of row a exponentiated before PV is waited for (all but the extremes do)
   int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
   bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
 
@@ -171,22 +175,27 @@ struct FwdConfig {
     return ((consumers() == 2 ? 504 : 512) - producer_registers) / consumers() / 8 *
            8;  // of what the launch allocates
   }
-  /// Dynamic shared memory of a launch, in bytes.
-  BOLIDE_SHARED constexpr int smem_bytes() const {
+  BOLIDE_SHARED constexpr int tile_bytes() const {
     const int row = (head_dim + 63) / 64 * 128, row_v = (head_dim_v + 63) / 64 * 128;
-    return tile_q * row + tile_kv * (k_stages * row + v_stages * row_v) + 2048;
+    return tile_q * row + tile_kv * (k_stages * row + v_stages * row_v);
   }
+  /// Rows of a 16-bit output go by way of shared memory where there is room.
+  BOLIDE_SHARED constexpr int staged_bytes() const {
+    const int bytes = consumers() * 4 * kStagedBytes;
+    return out_type != Element::f32 && tile_bytes() + bytes + kControlBytes <= kMaxSmemBytes ? bytes : 0;
+  }
+  BOLIDE_SHARED constexpr bool staged_out() const { return staged_bytes() != 0; }
+  /// Dynamic shared memory of a launch, in bytes.
+  BOLIDE_SHARED constexpr int smem_bytes() const { return tile_bytes() + staged_bytes() + kControlBytes; }
 };
-inline constexpr int kMaxSmemBytes = 232448;
 
 /// The kernel that serves these head dims. Tiles and early_cols were measured at the native sizes on an H200
 /// (docs/hopper.md); others take the tile of the next native size, as shared memory holds panels of 64
-/// columns. `partial_tiles`: many tiles need a mask (causal, windows), so smaller key tiles pay.
-/// `weight`: tiles of heavy masks are classified with more registers and the mask is evaluated in a loop; a
-/// gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
+/// columns. `weight`: tiles of heavy masks are classified with more registers and the mask is evaluated in a
+/// loop; a gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
 /// figures).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, bool partial_tiles, ProgramWeight weight) {
+                                                Producer producer, ProgramWeight weight) {
   if (producer == Producer::gathered && weight != ProgramWeight::light) weight = ProgramWeight::heavy;
   const bool one_panel = head_dim <= 64 && head_dim_v <= 64;
   if (one_panel && weight == ProgramWeight::gathering_score) weight = ProgramWeight::very_heavy;
@@ -210,18 +219,19 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
       producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load
   if (!lean) c.producer_registers = scores ? 40 : very ? 88 : 56;
   if (k_panels == 1 && v_panels == 1 && lean) {
-    c.tile_q = 192, c.k_stages = c.v_stages = 3, c.early_cols = 128, c.producer_registers = 32;
+    c.tile_q = 192, c.k_stages = c.v_stages = 3, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
-    if (scores || (very && one_panel)) c.tile_kv = 96, c.early_cols = 48;
-    if (partial_tiles || !lean) c.k_stages = c.v_stages = 3;
-    else c.tile_kv = 176, c.early_cols = 88;
+    if (scores || (very && one_panel)) c.tile_kv = 96;
+    c.k_stages = 3;
+    if (one_panel) c.v_stages = 3;
   } else if (k_panels <= 3 && v_panels <= 2) {
-    c.tile_kv = very || scores ? 96 : heavy_program ? 112 : 128, c.early_cols = c.tile_kv / 16 * 8;
+    c.tile_kv = very || scores ? 96 : heavy_program ? 112 : 128;
   } else if (k_panels <= 3 && v_panels <= 3) {
-    c.tile_kv = scores ? 64 : very ? 80 : lean ? 112 : 96, c.early_cols = c.tile_kv / 2;
+    c.tile_kv = scores ? 64 : very ? 80 : lean ? 112 : 96;
   } else {
-    c.tile_kv = very ? 48 : heavy_program ? 64 : 80, c.early_cols = c.tile_kv / 2;
+    c.tile_kv = very ? 48 : heavy_program ? 64 : 80;
   }
+  c.early_cols = c.tile_kv * 3 / 4 / 8 * 8;
   return c;
 }
 

@@ -99,10 +99,10 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
 // program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, bool partial_tiles, ProgramWeight weight) {
+                      int copy_bytes, ProgramWeight weight) {
   if (producer == Producer::tma) copy_bytes = 16;
   if (copy_bytes < 16) weight = ProgramWeight::heavy;
-  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, partial_tiles, weight);
+  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, weight);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
@@ -189,13 +189,11 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms
   c.producer = choose_producer(p, s);
   const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
              *score = programs.score ? &programs.score.expr() : nullptr;
-  // Boxes of a page must also divide the tile: the smaller one is a power of two.
-  const bool partial_tiles = mask || is_paged(p.keys) || is_heavy({mask, score}, s);
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, partial_tiles, weigh(mask, score, s));
+                  c.producer.producer, c.producer.copy_bytes, weigh(mask, score, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
-  c.threads = c.config.threads(), c.smem_bytes = c.config.smem_bytes();
+  c.threads = c.config.threads();
   if (c.producer.producer == Producer::tma)
     c.kv_box_rows =
         static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.tile_kv) : c.tile_kv);
@@ -260,6 +258,7 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   // (docs/hopper.md).
   c.counted = c.packed || (!c.plain && uneven_work(p, c.masked) && c.num_splits == 1 && work > c.grid);
   if (c.num_splits > 1) c.config.out_type = device::Element::f32;
+  if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
 }
@@ -283,14 +282,11 @@ std::vector<device::FwdConfig> every_forward_config() {
   for (const auto& d : dims)
     for (const auto type : {device::Element::bf16, device::Element::f16})
       for (const auto out : {type, device::Element::f32})
-        for (const auto& [partial, weight] : {std::pair{false, ProgramWeight::light},
-                                              {true, ProgramWeight::light},
-                                              {true, ProgramWeight::gathering_score},
-                                              {true, ProgramWeight::heavy},
-                                              {true, ProgramWeight::very_heavy}}) {
-          add(make_config(d, type, out, Producer::tma, 16, partial, weight));
+        for (const auto weight : {ProgramWeight::light, ProgramWeight::gathering_score, ProgramWeight::heavy,
+                                  ProgramWeight::very_heavy}) {
+          add(make_config(d, type, out, Producer::tma, 16, weight));
           for (const int bytes : kCopyBytes)
-            add(make_config(d, type, out, Producer::gathered, bytes, partial, weight));
+            add(make_config(d, type, out, Producer::gathered, bytes, weight));
         }
   return all;
 }

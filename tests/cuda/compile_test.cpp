@@ -114,7 +114,6 @@ std::vector<Job> jobs(bool all) {
     const bool small = c.head_dim <= 64 && c.head_dim_v <= 64, medium = !small && c.head_dim <= 128;
     const ProgramWeight weight = weight_of(c);
     const auto fits = [&](const NamedProgram& p) {
-      if (p.heavy_score && medium && c.tile_kv > 128) return false;  // plans say that its tiles are partial
       const bool extreme =
           p.weight == ProgramWeight::gathering_score || p.weight == ProgramWeight::very_heavy;
       if (extreme && small) return weight == ProgramWeight::very_heavy;
