@@ -16,9 +16,9 @@ BOLIDE_DEVICE float fused(float a, float b, float c) {
   return std::fma(a, b, c);
 #endif
 }
-// tanh(x) = x P(x^2) / Q(x^2) for abs(x) <= kTanhIsOne, minimax; beyond, tanh rounds to 1. Within 2^-21 of
-// itself everywhere, x where x is tiny. No branch, and one division.
-constexpr float kTanhIsOne = 9.02f;
+// tanh(x) = x P(x^2) / Q(x^2) for abs(x) <= kTanhLimit, minimax, and what it is there beyond. Within 2^-21 of
+// itself everywhere, never above 1, x where x is tiny. No branch, and one division.
+constexpr float kTanhLimit = 7.8f;
 struct TanhQuotient {
   float above, below;
 };
@@ -44,7 +44,7 @@ BOLIDE_DEVICE float tanh(float x) { return tanhf(x); }
 #else
 BOLIDE_DEVICE float tanh(float x) {
   float t, inverse;
-  asm("min.NaN.xorsign.abs.f32 %0, %1, %2;" : "=f"(t) : "f"(x), "f"(kTanhIsOne));
+  asm("min.NaN.xorsign.abs.f32 %0, %1, %2;" : "=f"(t) : "f"(x), "f"(kTanhLimit));
   const TanhQuotient q = tanh_quotient(t);
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(q.below));
   return __fmul_rn(q.above, inverse);

@@ -117,14 +117,16 @@ TEST(Operators, ComparisonsAndLogic) {
 // What a GPU computes, but for the rounding of its reciprocal and its product.
 TEST(Operators, TanhAsAQuotientIsWithinItsError) {
   double worst = 0;
-  for (float x = 1e-38f; x < math::kTanhIsOne; x += std::max(1e-38f, x * 0x1p-10f)) {
+  for (float x = 1e-38f; x < math::kTanhLimit; x += std::max(1e-38f, x * 0x1p-10f)) {
     const auto [above, below] = math::tanh_quotient(x);
     const double exact = std::tanh(static_cast<double>(x));
     worst = std::max(worst, std::abs(static_cast<double>(above) / static_cast<double>(below) / exact - 1));
     ASSERT_EQ(math::tanh_quotient(-x).above, -above) << x;
+    ASSERT_LE(above * std::nextafter(1 / below, 2.0f), 1) << x;  // rcp.approx may be an ulp too large
   }
   EXPECT_LT(worst, 0x1p-21 - 0x1p-23 - 0x1p-24);  // rcp.approx and the product take the rest
-  EXPECT_EQ(1 - static_cast<float>(std::tanh(static_cast<double>(math::kTanhIsOne))), 0);
+  const auto [above, below] = math::tanh_quotient(math::kTanhLimit);
+  EXPECT_GT(above * std::nextafter(1 / below, 0.0f), 1 - 0x1p-21);
   EXPECT_EQ(math::tanh_quotient(1e-30f).above, 1e-30f);
   EXPECT_EQ(math::tanh_quotient(0.0f).below, 1.0f);
 }
