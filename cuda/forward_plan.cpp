@@ -132,6 +132,9 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   set_keys(f, p, s);
   set_positions(f, p);
   f.leftpad = ints_of(p.leftpad);
+  f.whole_sequences = !f.query.cumulative && !f.query.used && !f.keys.cumulative && !f.keys.used &&
+                      !f.leftpad && !f.kv_batch && !f.pages.indices && !f.positions.key_starts &&
+                      !f.positions.query_starts;
   f.batch = f.kv_batches = static_cast<int>(s.batch);
   f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
   f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);

@@ -166,19 +166,26 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   w.len_q = w.len_kv = w.kv_position = w.q_position = 0;
   w.tiles_begin = w.tiles_end = 0;
   if (batch >= p.batch) return true;  // rows behind the last sequence: nothing to see, but written
-  const int len_q = p.query.used ? clamp(p.query.used[batch], 0, rows_q) : rows_q,
-            len_kv = describe_keys(p, batch, w);
-  const int kv_position = p.positions.key_starts ? p.positions.key_starts[batch] : p.positions.key_start;
+  int len_q = rows_q, len_kv = p.keys.rows, kv_position = p.positions.key_start;
+  if (p.whole_sequences) {
+    w.kv_batch = batch, w.kv_row = w.page_base = 0, w.clipped = true;
+  } else {
+    if (p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
+    len_kv = describe_keys(p, batch, w);
+    if (p.positions.key_starts) kv_position = p.positions.key_starts[batch];
+  }
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
   else if (p.positions.query == QueryStart::given)
     w.q_position = p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
 
   const int tiles = w.q_begin < len_q ? ceil_div(len_kv, tile_kv) : 0, split = w.split;
+  w.tiles_end = tiles;
+  if (p.num_splits == 1) return true;
   const int piece = p.split_tiles ? p.split_tiles : ceil_div(tiles, p.num_splits);
   const int tiles_begin = clamp(static_cast<i64>(split) * piece, 0, tiles);
   w.tiles_begin = tiles_begin;
-  w.tiles_end = split == p.num_splits - 1 ? tiles : clamp(static_cast<i64>(tiles_begin) + piece, 0, tiles);
+  if (split < p.num_splits - 1) w.tiles_end = clamp(static_cast<i64>(tiles_begin) + piece, 0, tiles);
   return true;
 }
 

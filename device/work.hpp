@@ -110,6 +110,7 @@ struct FwdParams {
   int* next_work;  ///< zero before the launch, and after it where tile_offsets is null; null: items are dealt
                    ///< out in turn
   TileCounts* tile_counts;  ///< with Program::kCounts: what a launch found is added here
+  bool whole_sequences;     ///< every sequence is all rows of its tensor: no length, table or start to read
 };
 
 /// fwd_prepare: counts the query tiles of packed sequences and zeroes the work counter. One block of 1024
