@@ -140,18 +140,19 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
   }
 }
 
-// Writes this thread's rows q_row and q_row + 8. True: do the item again. A row whose sum is sound holds a
-// NaN, which only V can have brought; or its scores were beyond the fast steps.
+// Writes this thread's rows q_row and q_row + 8. Returns why the item is suspicious, if it is: a row whose
+// sum is sound holds a NaN, which only V can have brought; or its scores were beyond the fast steps.
 template <FwdConfig c, class Smem>
-BOLIDE_DEVICE bool store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
-                         const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
+BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
+                        const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
-  bool suspicious = false;
+  bool shows_nan = false, is_beyond = false;
   float norm[2], lse[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     norm[r] = rows.norm[r], lse[r] = rows.top[r] + rows.log_sum[r];
-    suspicious |= q_row + 8 * r < w.len_q && ((any_nan(o, r) && norm[r] == norm[r]) || softmax.is_beyond(r));
+    if (q_row + 8 * r < w.len_q)
+      shows_nan |= any_nan(o, r) && norm[r] == norm[r], is_beyond |= softmax.is_beyond(r);
     if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse[r], p.sinks[w.head]);
   }
   bool stored = false;
@@ -183,7 +184,7 @@ BOLIDE_DEVICE bool store(Smem& smem, const FwdParams& p, const WorkItem& w, cons
     if (p.lse && lane % 4 == 0 && write)
       store_lse(p, lse_at(p, w, row), live, lse[r], rows.top[r], rows.log_sum[r]);
   }
-  return suspicious;
+  return shows_nan * WorkItem::kShowsNaN + is_beyond * WorkItem::kIsBeyond;
 }
 
 }  // namespace bolide::device

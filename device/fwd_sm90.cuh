@@ -221,6 +221,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if constexpr (kCareful)
       if (BOLIDE_RARELY(__any_sync(~0u, factor[0] != 1.f || factor[1] != 1.f))) scale_rows(o, factor);
     pack<T>(probs, s);
+    // By warps: which multiplies follow does not depend on it.
     much = __any_sync(~0u, softmax.is_much());
     if (!much) softmax.add_tile();
   };
@@ -303,7 +304,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         // masking code.
         do {
           if (BOLIDE_RARELY(much)) {
-            softmax.relieve(s, o, careful ? 0x1p126f : kFar);
+            softmax.relieve(s, o, careful ? 0x1p127f : 0x1p120f);
             pack<T>(probs, s);
             much = false;
           }
@@ -331,8 +332,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if (BOLIDE_RARELY(w.pass > Pass::finite)) {
       add_infinities<c>(p, w, o, q_row, lane);
     } else {
-      const bool suspicious = store<c>(smem, p, w, o, softmax, rows, q_row, lane);
-      if (__any_sync(~0u, suspicious) && w.pass == Pass::fast) w.suspicious = 1;
+      const u32 suspicious = store<c>(smem, p, w, o, softmax, rows, q_row, lane);
+      if (BOLIDE_RARELY(__any_sync(~0u, suspicious)) && w.pass <= Pass::careful)
+        atomicOr(&w.suspicious, w.pass == Pass::fast ? suspicious : suspicious & WorkItem::kShowsNaN);
     }
     __syncwarp();
     smem.work_ring.release(work_at);

@@ -53,7 +53,7 @@ BOLIDE_DEVICE void clean(Smem& smem) {
     if (held.slot < 0) return;
     const auto& v = smem.v[held.slot];
 #pragma unroll 1
-    for (int i = threadIdx.x % 32 + (held.pass == Pass::fast ? held.live_rows * kChunks : 0);
+    for (int i = threadIdx.x % 32 + (scrubs(held.pass) ? 0 : held.live_rows * kChunks);
          i < c.tile_kv * kChunks; i += 32) {
       const u32 address = v.chunk(i / kChunks, i % kChunks);
       if (i / kChunks >= held.live_rows) ptx::st_shared(address, {0, 0, 0, 0});
@@ -153,7 +153,7 @@ struct TmaLoader {
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
     if (!values) return;
     const int rows = min(c.tile_kv, w.len_kv - tile * c.tile_kv);
-    const bool hold = (rows < c.tile_kv && !w.clipped) || w.pass != Pass::fast;
+    const bool hold = (rows < c.tile_kv && !w.clipped) || scrubs(w.pass);
     const Box box = box_of(w, tile);
     smem.v_ring.wait_empty(v_at);
     if (hold) {
@@ -239,11 +239,11 @@ struct GatheredLoader {
         }
       });
     }
-    if (c.copy_bytes >= 4 && pass == Pass::fast) {
+    if (c.copy_bytes >= 4 && !scrubs(pass)) {
       ptx::cp_async_mbarrier_arrive_noinc(bar);
     } else {
       ptx::cp_async_wait_all();
-      if (pass != Pass::fast)
+      if (scrubs(pass))
         each_chunk(dst, [&](int, int, int column, u32 address) {
           for (int panel = 0; panel < Tile::kPanels && 8 * panel + column < Tile::kChunks; ++panel)
             scrub_chunk<T>(address + panel * Tile::kPanelBytes, pass);

@@ -11,23 +11,27 @@ namespace bolide::device {
 BOLIDE_DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 BOLIDE_DEVICE int clamp(i64 x, int lo, int hi) { return static_cast<int>(x < lo ? lo : x > hi ? hi : x); }
 
-// How an item is computed. A NaN cannot leave an accumulator once it is in, so an item whose output shows one
-// is done again, in the same order and with the same bits: the values first, then what visible Infs and NaNs
-// of V add to them (contract C12, C13).
+// How an item is computed. Scores beyond what steps without maxima bear, and it is done again with maxima
+// only. A NaN cannot leave an accumulator once it is in, so an item whose output shows one is done again, in
+// the same order and with the same bits: the values first, then what visible Infs and NaNs of V add to them
+// (contract C12, C13).
 enum class Pass : int {
   fast,
-  finite,    // every Inf or NaN of V counts as 0
+  careful,   // every step looks for maxima
+  finite,    // so it does from here on; every Inf or NaN of V counts as 0
   positive,  // adds +inf where a +Inf or NaN of V is visible
   negative,  // adds -inf likewise: where both happen, NaN results
 };
+BOLIDE_DEVICE bool scrubs(Pass pass) { return pass >= Pass::finite; }
 
 // A tile of queries of one head, and everything about their sequence.
 struct alignas(16) WorkItem {
   int index;  // in the launch's order; negative: no more work
   Pass pass;
-  int suspicious;  // a consumer's report: the output holds NaN
-  int any_tiles;   // some key is visible to some row
-  int clipped;     // the keys end where the tensor does: the copy engine fills up with zeros
+  u32 suspicious;  // a consumer's report: kShowsNaN, kIsBeyond
+  static constexpr u32 kShowsNaN = 1, kIsBeyond = 2;
+  int any_tiles;  // some key is visible to some row
+  int clipped;    // the keys end where the tensor does: the copy engine fills up with zeros
   int batch, head, kv_head, split;
   int q_begin;                  // the tile's first row, in its sequence
   int rows_q;                   // rows of the sequence: all are written
@@ -277,8 +281,11 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       smem.work_ring.wait_empty(one_later);
     }
     WorkItem& w = smem.work[work_at.slot()];
-    const bool again = w.suspicious || (w.pass != Pass::fast && w.pass != Pass::negative);
-    const Pass pass = again ? static_cast<Pass>(static_cast<int>(w.pass) + 1) : Pass::fast;
+    Pass pass = Pass::fast;
+    if (BOLIDE_RARELY(w.suspicious)) pass = w.suspicious & WorkItem::kIsBeyond ? Pass::careful : Pass::finite;
+    else if (w.pass == Pass::finite || w.pass == Pass::positive)
+      pass = static_cast<Pass>(static_cast<int>(w.pass) + 1);
+    const bool again = pass != Pass::fast;
     if (!again && taken != kNoMore) taken = taken == kNone ? blockIdx.x : next_index(p, taken);
     const int index = again ? w.index : taken;
     __syncwarp();

@@ -15,12 +15,12 @@ constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f;
 constexpr float kHuge =
     268435456.f;                    // an exponent whose product with the scale rounds by more than 2^x bears
-constexpr float kSteady = 65536.f;  // a base below this can be raised by whole numbers without rounding much
-constexpr float kMuch = 1024.f;     // of a thread's sum over a tile: then the base is raised
-constexpr float kFar = 0x1p64f;     // of the same: beyond what a step without maxima may raise
+constexpr float kSteady = 65536.f;  // a base below this can be raised without rounding much
+constexpr float kMuch = 256.f;      // of a thread's sum over a tile: then the base is raised
+constexpr float kFar = 120.f;       // of an exponent: a step without maxima raises no base by more
 
 // What remains of a thread's two rows. top + log_sum is log(sum exp), or -inf where nothing was seen: in two
-// parts, as a sum is lost beside scores beyond 2^28.
+// parts, as a sum is lost beside bases beyond 2^28.
 struct SoftmaxEnd {
   float norm[2];  // 1 / sum, or 0 where nothing was seen
   float top[2], log_sum[2];
@@ -31,15 +31,17 @@ struct OnlineSoftmax {
   float base[2] = {kInf, kInf};  // +inf: the row has seen nothing yet, and whatever it sees counts nothing
   float sum[2] = {0.f, 0.f};     // this thread's share; finish() adds up the quad's
   float tile_sum[2];             // of the tile under way: thousands of equal terms, added one by one, drift
-  u32 coarse = 0;                // bit r: row r has met scores beyond kHuge
+  u32 flags = 0;                 // coarse and beyond, a bit a row each
   bool waiting = true;           // some row of this warpgroup has seen nothing yet
+
+  static constexpr u32 kCoarse = 1, kBeyond = 4;  // << r
 
   // Scores beyond kHuge are equal or worlds apart, and any power of two, which rounds nothing, tells which
   // (contract C14, C15).
   BOLIDE_DEVICE float coarse_scale() const {
     return __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
   }
-  BOLIDE_DEVICE float mult(int r) const { return coarse >> r & 1 ? coarse_scale() : scale_log2; }
+  BOLIDE_DEVICE float mult(int r) const { return flags & kCoarse << r ? coarse_scale() : scale_log2; }
 
   // Looks for row r's maximum in a new tile, and moves the base there if the row has seen nothing yet or the
   // base is left too far behind. Returns what older terms are to be multiplied by: O, as the sum is here.
@@ -55,17 +57,19 @@ struct OnlineSoftmax {
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     if (top == kNegInf) return 1.f;
     const float was = base[r];
-    const bool large = !(fabsf(top * scale_log2) < kHuge), was_coarse = coarse >> r & 1;
+    const bool large = !(fabsf(top * scale_log2) < kHuge), was_coarse = flags & kCoarse << r;
     if (was == kInf) {
       if (large && top < 0.f && !again) {
-        coarse |= 1u << r;
+        flags |= kCoarse << r;
         return 1.f;
       }
-    } else if (!(top * mult(r) - was > (fabsf(was) < kSteady ? 64.f : 0.f))) {
+    } else if (!(top * mult(r) - was > (fabsf(was) < kSteady ? kFar : 0.f))) {
       return 1.f;
     }
-    coarse = (coarse & ~(1u << r)) | static_cast<u32>(large) << r;
+    flags &= ~(kCoarse << r);
+    if (large) flags |= kCoarse << r;
     base[r] = top * mult(r);
+    if (!(fabsf(base[r]) < kSteady)) flags |= kBeyond << r;
     if (was == kInf) return 1.f;
     const float factor = large != was_coarse ? 0.f : ptx::ex2(was - base[r]);
     sum[r] *= factor;
@@ -85,26 +89,31 @@ struct OnlineSoftmax {
       }
   }
 
-  // A row's base is to be raised before its probabilities are used.
-  BOLIDE_DEVICE bool is_much() const { return !(fmaxf(tile_sum[0], tile_sum[1]) < kMuch); }
+  // A row's base is to be raised before its probabilities are used. NaN is left to spread.
+  BOLIDE_DEVICE bool is_much() const { return fmaxf(tile_sum[0], tile_sum[1]) >= kMuch; }
   BOLIDE_DEVICE void add_tile() { sum[0] += tile_sum[0], sum[1] += tile_sum[1]; }
 
-  // Raises the bases of rows whose sum is_much(), and scales all that stands on them; add_tile() included.
-  // limit: kFar, or no limit to speak of behind a step that looked for maxima.
+  // Raises the bases of rows whose sum is_much() to their greatest probability, which becomes 1 and so is not
+  // rounded, and scales all that stands on them; add_tile() included. limit: of the sum; 2^kFar, or behind a
+  // step that looked for maxima as much as can be had.
   template <int kCols, int kOut>
   BOLIDE_DEVICE void relieve(Frag<kCols>& probs, Frag<kOut>& o, float limit) {
     float factor[2] = {1.f, 1.f};
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float most = tile_sum[r];
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-      if (most >= kMuch && most < limit) {
+      float most = tile_sum[r], top = 0.f;
+#pragma unroll
+      for (int i = 2 * r; i < probs.kSize; i += 4) top = fmaxf(top, fmaxf(probs.x[i], probs.x[i + 1]));
+#pragma unroll
+      for (int lane = 1; lane <= 2; ++lane)
+        most = fmaxf(most, __shfl_xor_sync(~0u, most, lane)),
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, lane));
+      if (most >= limit) flags |= kBeyond << r;
+      else if (most >= kMuch) {
         const float was = base[r];
-        base[r] += static_cast<float>(static_cast<int>(__float_as_uint(most) >> 23) - 127);  // log2(most)
+        base[r] += ptx::lg2(top);
         factor[r] = ptx::ex2(was - base[r]);
-      } else if (!(tile_sum[r] < kMuch)) {
-        tile_sum[r] *= kInf;  // is_beyond(), or NaN
+        if (!(fabsf(base[r]) < kSteady)) flags |= kBeyond << r;
       }
       sum[r] = (sum[r] + tile_sum[r]) * factor[r];
     }
@@ -114,7 +123,7 @@ struct OnlineSoftmax {
 
   // Row r's scores were too large, or grew too fast, for steps that do not look for maxima.
   BOLIDE_DEVICE bool is_beyond(int r) const {
-    return sum[r] == kInf || (!(fabsf(base[r]) < kSteady) && (base[r] < kInf || (coarse >> r & 1)));
+    return flags & kBeyond << r || (base[r] == kInf && flags & kCoarse << r);
   }
 
   BOLIDE_DEVICE SoftmaxEnd finish(float scale) const {
@@ -124,7 +133,7 @@ struct OnlineSoftmax {
       float all = sum[r];
       all += __shfl_xor_sync(~0u, all, 1);
       all += __shfl_xor_sync(~0u, all, 2);
-      const float top = coarse >> r & 1 ? base[r] / coarse_scale() * scale : base[r] * kLn2;
+      const float top = flags & kCoarse << r ? base[r] / coarse_scale() * scale : base[r] * kLn2;
       end.top[r] = all == 0.f ? kNegInf : top;
       end.log_sum[r] = logf(all);
       end.norm[r] = all == 0.f ? 0.f : ptx::rcp(all);

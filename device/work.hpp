@@ -86,8 +86,8 @@ struct FwdParams {
   Stride out_split_stride;
   float* lse;  ///< [batch, heads, rows] or [heads, total_rows], natural log; or null
   Stride lse_batch_stride, lse_head_stride, lse_row_stride, lse_split_stride;
-  Stride log_sum_offset;  ///< with splits lse is in two parts: the greatest score and, so many elements
-                          ///< further, the logarithm of the sum of exp(score - greatest); else 0
+  Stride log_sum_offset;  ///< with splits lse is in two parts: a base and, so many elements further, the
+                          ///< logarithm of the sum of exp(score - base); else 0
 
   Lengths query, keys;
   Ints leftpad;         ///< [batch] rows before the first key, or absent
@@ -125,7 +125,7 @@ struct PrepareParams {
 /// fwd_combine: merges the partial results of all splits.
 struct CombineParams {
   const float* partial_out;  ///< [split, batch, rows, heads, head_dim_v], contiguous; packed: batch 1
-  const float* partial_lse;  ///< [split, 2, batch, heads, rows], contiguous: greatest score, log of the sum
+  const float* partial_lse;  ///< [split, 2, batch, heads, rows], contiguous: base, log of the sum
   View out;
   float* lse;
   Stride lse_batch_stride, lse_head_stride, lse_row_stride;
