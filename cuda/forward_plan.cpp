@@ -141,6 +141,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.kv_box_rows = c.kv_box_rows;
   f.scale = static_cast<float>(s.scale);
   f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
+  f.scale_lost = static_cast<float>(s.scale - static_cast<double>(f.scale));
   f.num_splits = c.num_splits;
   f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
                                       std::min(f.heads_per_kv, 1024), c.masked);

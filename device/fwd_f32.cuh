@@ -132,10 +132,11 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
             exact_dot(queries + row * p.head_dim, keys + lane * (p.head_dim + 1), p.head_dim);
         const Point at{w.batch, w.head,  w.q_position + w.q_begin + row, w.kv_position + first + lane,
                        w.len_q, w.len_kv};
-        float s = isfinite(dot.sum) ? p.scale * (dot.sum + dot.lost) : p.scale * dot.sum, lost = 0.f;
+        const float rest = __fmaf_rn(p.scale, dot.lost, p.scale_lost * dot.sum);
+        float s = isfinite(rest) ? __fmaf_rn(p.scale, dot.sum, rest) : p.scale * dot.sum, lost = 0.f;
         if constexpr (Program::kHasScore) s = Program::score(program, s, at);
         else if (fabsf(s) < 0x1p20f)  // beyond, scores are equal or worlds apart
-          lost = __fmaf_rn(p.scale, dot.lost, __fmaf_rn(p.scale, dot.sum, -s));
+          lost = __fmaf_rn(p.scale, dot.sum, -s) + rest;
         bool visible = lane < live;
         if constexpr (Program::kHasMask) visible &= Program::mask(program, at);
         rows[r].step(s, lost, visible, values, p.head_dim_v, lane);

@@ -99,6 +99,7 @@ struct FwdParams {
   int batch, heads, heads_per_kv, head_dim, head_dim_v;
   int kv_box_rows;  ///< rows of a TMA box of K and V: tile_kv, or a divisor of it and of the page size
   float scale, scale_log2;  ///< scale_log2 = scale * log2(e)
+  float scale_lost;         ///< what rounding took from scale, for float32
   const float* sinks;       ///< [heads] or null; the combine kernel's job when there are splits
 
   int num_splits;   ///< pieces a sequence's keys are cut into; each is a work item

@@ -45,9 +45,9 @@ std::string compare_counts(const Tensor& out, const Tensor& lse, const Reference
 /// Two results that must have the same bits.
 std::string compare_bits(const char* name, const Tensor& a, const Tensor& b, const char* why);
 
-/// Distances of one kind of problem pooled over many, for the budget of large samples (contract, budgets). The
-/// elements of a row share the rounding of its probabilities: 16,384 are but 128 rows of 128, and scatter by
-/// 2 %.
+/// Distances of one kind of problem pooled over many, for the budget of large samples (contract, budgets).
+/// The elements of a row share the rounding of its probabilities: 16,384 are but 128 rows of 128, and scatter
+/// by 2 %.
 inline constexpr double kPooledRatio = 1.45, kProblemRatio = 2.5;
 inline constexpr std::int64_t kPooledElements = 65536;
 

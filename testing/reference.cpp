@@ -159,7 +159,9 @@ struct Head {
         slope[i][j] = score_derivative(program.expr(), b, h, row.q, kv, row.len_q, row.len_kv, s);
         const double exact = program::eval_score_point(program.expr(), row, kv, s);
         if (error.columns) error[i][j] = declared_error(program.expr(), inexact, row, kv, s);
-        s = result.programs == Programs::float32 ? exact + float32_error(program.expr(), row, kv, s) : exact;
+        if (result.programs == Programs::float64) s = exact;
+        else if (problem.forward.q.dtype != DType::f32) s = exact + float32_error(program.expr(), row, kv, s);
+        else s = program::eval_score_point_f32(program.expr(), row, kv, static_cast<float>(s));
       }
       p[i][j] = s;
       const double steepness = std::isfinite(slope[i][j]) ? std::max(1.0, std::abs(slope[i][j])) : 1;

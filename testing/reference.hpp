@@ -48,7 +48,8 @@ struct Values {
 };
 
 /// What score programs are evaluated in. A GPU takes float32 (contract C2), where cos(0.2 * 1342) is off by
-/// 1e-5 whoever computes it; then the reference does the same to every score, and nothing else in float32.
+/// 1e-5 whoever computes it; then the reference does the same to every score, and nothing else in float32
+/// but, for float32 inputs, the score that the program is given.
 enum class Programs { float64, float32 };
 
 /// Where `slack` is given, it bounds what the rounding of the forward's stored out and lse may add to a
