@@ -28,6 +28,7 @@ def rows(points):
 
 def draw(table, ceiling, path):
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), sharex=True, sharey=True)
+    most = max(point[peer] for points in table.values() for point in points.values() for peer in NAMES)
     for column, head_dim in enumerate(sorted({d for d, _ in table})):
         for row, causal in enumerate((False, True)):
             axis = axes[row][column]
@@ -39,7 +40,8 @@ def draw(table, ceiling, path):
                 axis.axhline(ceiling, color="grey", linestyle=":", label="bf16 matrix product")
             axis.set_title(f"head dim {head_dim}, {'causal' if causal else 'full'}", fontsize=10)
             axis.set_xscale("log", base=2)
-            axis.set_ylim(bottom=0)
+            axis.set_xticks(list(points), labels=map(str, points))
+            axis.set_ylim(0, 1.05 * max(most, ceiling or 0))
             axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("keys")
