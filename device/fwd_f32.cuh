@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
         const float rest = __fmaf_rn(p.scale, dot.lost, p.scale_lost * dot.sum);
         float s = isfinite(rest) ? __fmaf_rn(p.scale, dot.sum, rest) : p.scale * dot.sum, lost = 0.f;
         if constexpr (Program::kHasScore) s = Program::score(program, s, at);
-        else if (fabsf(s) < 0x1p20f)  // beyond, scores are equal or worlds apart
+        else if (isfinite(rest) && fabsf(s) < 0x1p29f)  // lost is 16 at most, whose exponential is no trouble
           lost = __fmaf_rn(p.scale, dot.sum, -s) + rest;
         bool visible = lane < live;
         if constexpr (Program::kHasMask) visible &= Program::mask(program, at);

@@ -7,7 +7,7 @@
 
 namespace bolide::device {
 
-// What V's Infs and NaNs become in a pass that computes an item again.
+// What V's Infs and NaNs become in a pass that scrubs().
 template <class T>
 BOLIDE_DEVICE u32 scrub_word(u32 word, Pass pass) {
   u32 result = 0;

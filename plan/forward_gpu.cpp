@@ -293,7 +293,7 @@ std::vector<device::FwdConfig> every_forward_config() {
 
 KernelPrograms kernel_programs(const ForwardProblem& p, const Sizes& s) {
   auto [mask, score] = program::normalised(p.mask, p.score);
-  if (!score && !(s.scale > 0) && p.q.dtype != DType::f32) score = Score(leaf::score);
+  if (!score && !(static_cast<float>(s.scale) > 0) && p.q.dtype != DType::f32) score = Score(leaf::score);
   return {mask, score};
 }
 
