@@ -14,10 +14,11 @@ constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
 constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f;
 constexpr float kHuge =
-    268435456.f;                    // an exponent whose product with the scale rounds by more than 2^x bears
-constexpr float kSteady = 65536.f;  // a base below this can be raised without rounding much
-constexpr float kMuch = 256.f;      // of a thread's sum over a tile: then the base is raised
-constexpr float kFar = 120.f;       // of an exponent: a step without maxima raises no base by more
+    268435456.f;                     // an exponent whose product with the scale rounds by more than 2^x bears
+constexpr float kSteady = 65536.f;   // a base below this can be raised without rounding much
+constexpr float kMuch = 256.f;       // of a thread's sum over a tile: then the base is raised
+constexpr float kFar = 120.f;        // of an exponent: a step without maxima raises no base by more
+constexpr float kFarSum = 0x1p120f;  // 2^kFar: what a sum is then
 
 // What remains of a thread's two rows. top + log_sum is log(sum exp), or -inf where nothing was seen: in two
 // parts, as a sum is lost beside bases beyond 2^28.
@@ -94,10 +95,11 @@ struct OnlineSoftmax {
   BOLIDE_DEVICE void add_tile() { sum[0] += tile_sum[0], sum[1] += tile_sum[1]; }
 
   // Raises the bases of rows whose sum is_much() to their greatest probability, which becomes 1 and so is not
-  // rounded, and scales all that stands on them; add_tile() included. limit: of the sum; 2^kFar, or behind a
-  // step that looked for maxima as much as can be had.
+  // rounded, and scales all that stands on them; add_tile() included. careful: behind a step that looked for
+  // maxima, which leaves nothing that cannot be raised.
   template <int kCols, int kOut>
-  BOLIDE_DEVICE void relieve(Frag<kCols>& probs, Frag<kOut>& o, float limit) {
+  BOLIDE_DEVICE void relieve(Frag<kCols>& probs, Frag<kOut>& o, bool careful) {
+    const float limit = careful ? 0x1p127f : kFarSum;
     float factor[2] = {1.f, 1.f};
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
