@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Times the forward suite beside PyTorch's attention: bolide, cuDNN, FlashAttention 2, case by case and, for
-each case, round by round.
+each case, round by round, all in the same way: CUDA graphs of as many calls, over as many copies of the
+tensors in turn.
 
     scripts/bench_peers.py --bolide build/bolide --rounds 5 > forward.json
 
-Needs PyTorch with CUDA. Every figure is the median over the rounds, TFLOP/s over visible pairs; each peer
-replays a CUDA graph, as bolide does. One JSON object: hardware, versions, and a list of points.
+Needs PyTorch with CUDA. Every figure is the median over the rounds, TFLOP/s over visible pairs. One JSON
+object: hardware, versions, and a list of points.
 """
 import argparse
 import json
@@ -51,40 +52,43 @@ def suite(command):
     return text.splitlines()
 
 
-def graph_of(function):
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            function()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        function()
-    return graph
-
-
 class Peer:
-    """A peer's graph of a case, over tensors of its own."""
+    """A peer's graph of a case: so many calls, over so many copies of its tensors in turn."""
 
-    def __init__(self, case, backend):
+    def __init__(self, case, backend, calls, copies):
         batch, heads, keys, head_dim, causal = parse(case)
         shape = (batch, heads, keys, head_dim)
-        q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "qkv")
-        with torch.no_grad(), sdpa_kernel(backend):
-            self.graph = graph_of(lambda: functional.scaled_dot_product_attention(q, k, v, is_causal=causal))
-        self.tensors = q, k, v
+        self.tensors = [[torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "qkv"]
+                        for _ in range(copies)]
+        self.outputs = [None] * copies
+        self.calls = calls
 
-    def seconds(self, samples=20):
+        def call(i):
+            with torch.no_grad(), sdpa_kernel(backend):
+                self.outputs[i % copies] = functional.scaled_dot_product_attention(*self.tensors[i % copies],
+                                                                                   is_causal=causal)
+
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for i in range(3):
+                call(i)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.outputs = [None] * copies
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for i in range(calls):
+                call(i)
+
+    def seconds(self, samples):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         times = []
         for _ in range(samples):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
             self.graph.replay()
-            self.graph.replay()
             end.record()
-            torch.cuda.synchronize()
-            times.append(begin.elapsed_time(end) / 2e3)
+            end.synchronize()
+            times.append(begin.elapsed_time(end) / 1e3 / self.calls)
         return statistics.median(times)
 
 
@@ -92,11 +96,13 @@ def race(case, bolide, rounds):
     """The case's point: TFLOP/s of each, in another order every round, since the first is at an advantage."""
     first = bolide.time(case)  # sets the case up, compiles, warms up
     flops = first["tflops"] * 1e12 * first["median_seconds"]
-    peers = {name: Peer(case, backend) for name, backend in PEERS.items()}
+    peers = {name: Peer(case, backend, first["calls_per_sample"], first["copies"])
+             for name, backend in PEERS.items()}
     figures = {name: [] for name in ("bolide", *PEERS)}
     for _ in range(rounds):
         for name in random.sample(list(figures), len(figures)):
-            seconds = bolide.time(case)["median_seconds"] if name == "bolide" else peers[name].seconds()
+            seconds = (bolide.time(case)["median_seconds"] if name == "bolide" else
+                       peers[name].seconds(first["samples"]))
             figures[name].append(flops / seconds / 1e12)
     return {"case": case, **{name: statistics.median(values) for name, values in figures.items()}}
 
