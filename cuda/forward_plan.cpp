@@ -75,6 +75,19 @@ void set_positions(FwdParams& f, const ForwardProblem& p) {
   to.key_start = start_value(p.key_start, "key_start"), to.key_starts = ints_of(p.key_start.per_sequence);
 }
 
+// How items are numbered where every sequence is whole: find_item() in device/schedule.cuh.
+void set_divisors(FwdParams& f, int tile_q) {
+  const int pairs = f.batch * f.heads;
+  f.heads_in_l2 = std::min(f.heads_in_l2, pairs);
+  const int last_group = pairs % f.heads_in_l2;
+  const auto unsigned_of = [](int n) { return static_cast<unsigned>(n); };
+  f.group_items =
+      device::divisor(unsigned_of(f.heads_in_l2) * unsigned_of((f.query.rows + tile_q - 1) / tile_q));
+  f.group_pairs = device::divisor(unsigned_of(f.heads_in_l2));
+  f.last_group_pairs = device::divisor(unsigned_of(last_group ? last_group : f.heads_in_l2));
+  f.of_batch = device::divisor(unsigned_of(f.heads)), f.of_kv = device::divisor(unsigned_of(f.heads_per_kv));
+}
+
 // out and lse of the call, or the partial results of its splits.
 void set_results(FwdParams& f, const ForwardProblem& p, const Sizes& s, const ForwardChoice& c,
                  std::byte* workspace) {
@@ -132,9 +145,6 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   set_keys(f, p, s);
   set_positions(f, p);
   f.leftpad = ints_of(p.leftpad);
-  f.whole_sequences = !f.query.cumulative && !f.query.used && !f.keys.cumulative && !f.keys.used &&
-                      !f.leftpad && !f.kv_batch && !f.pages.indices && !f.positions.key_starts &&
-                      !f.positions.query_starts;
   f.batch = f.kv_batches = static_cast<int>(s.batch);
   f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
   f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);
@@ -146,6 +156,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
                                       std::min(f.heads_per_kv, 1024), c.masked);
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
+  if (!c.plain && c.config.whole) set_divisors(f, c.tile_q);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
   }

@@ -64,9 +64,9 @@ BOLIDE_DEVICE void store_chunks(u16* out, const Frag<kCols>& o, int r, float nor
 template <class T, int kCols>
 BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, int columns,
                                const Frag<kCols>& o, const float (&norm)[2], int lane) {
-  constexpr int kRowBytes = 128, kRowsAtOnce = 4;
-  static_assert(16 * kRowBytes == kStagedBytes);
-  auto chunk = [&](int row, int column) { return staged + row * kRowBytes + (column ^ row % 8) * 16; };
+  // Chunks change places within a row, by its number modulo 8.
+  const u32 into = staged + lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16,
+            from = staged + lane / 8 * 128 + (lane % 8 ^ lane / 8) * 16;
   out += lane / 8 * row_stride + lane % 8 * 8;
   rows -= lane / 8, columns -= lane % 8 * 8;
 #pragma unroll
@@ -77,13 +77,15 @@ BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, i
 #pragma unroll
       for (int j = 0; j < 4; ++j)
         words[j] = T::pack(o.x[col / 2 + 2 * j] * norm[j % 2], o.x[col / 2 + 2 * j + 1] * norm[j % 2]);
-      ptx::stmatrix_x4(chunk(lane % 16, (col - first) / 8 + lane / 16), words);
+      ptx::stmatrix_x4(into ^ (col - first) * 2, words);
     }
     __syncwarp();
+    u16* line = out + first;
 #pragma unroll
-    for (int row = 0; row < 16; row += kRowsAtOnce) {
-      const uint4 x = ptx::ld_shared(chunk(row + lane / 8, lane % 8));
-      if (row < rows && first < columns) *reinterpret_cast<uint4*>(out + row * row_stride + first) = x;
+    for (int row = 0; row < 16; row += 4) {
+      const uint4 x = ptx::ld_shared((from + row * 128) ^ row % 8 * 16);
+      if (row < rows && first < columns) *reinterpret_cast<uint4*>(line) = x;
+      line += 4 * row_stride;
     }
     if (first + 64 < kCols) __syncwarp();
   }
@@ -92,10 +94,10 @@ BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, i
 // Any NaN in row r of a thread's two: a compare takes two of them.
 template <int kCols>
 BOLIDE_DEVICE bool any_nan(const Frag<kCols>& o, int r) {
-  bool any[2] = {};  // two chains
+  bool any[3] = {};  // chains: a compare takes long to reach the next
 #pragma unroll
-  for (int i = 2 * r; i < o.kSize; i += 4) any[i / 4 % 2] |= ptx::either_nan(o.x[i], o.x[i + 1]);
-  return any[0] | any[1];
+  for (int i = 2 * r; i < o.kSize; i += 4) any[i / 4 % 3] |= ptx::either_nan(o.x[i], o.x[i + 1]);
+  return any[0] | any[1] | any[2];
 }
 
 template <int kCols>
@@ -146,15 +148,19 @@ template <FwdConfig c, class Smem>
 BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
                         const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
+  float norm[2] = {rows.norm[0], rows.norm[1]}, lse = rows.top + rows.log_sum;
   bool shows_nan = false, is_beyond = false;
-  float norm[2], lse[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    norm[r] = rows.norm[r], lse[r] = rows.top[r] + rows.log_sum[r];
+  for (int r = 0; r < 2; ++r)
     if (q_row + 8 * r < w.len_q)
       shows_nan |= any_nan(o, r) && norm[r] == norm[r], is_beyond |= softmax.is_beyond(r);
-    if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) norm[r] *= join_sink(lse[r], p.sinks[w.head]);
+  if (BOLIDE_RARELY(p.sinks && p.num_splits == 1)) {
+    const float own = join_sink(lse, p.sinks[w.head]);
+    norm[0] *= __shfl_sync(~0u, own, lane & ~1), norm[1] *= __shfl_sync(~0u, own, lane | 1);
   }
+  const int own_row = q_row + 8 * (lane % 2);
+  if (p.lse && lane % 4 < 2 && own_row < w.rows_q)
+    store_lse(p, lse_at(p, w, own_row), own_row < w.len_q, lse, rows.top, rows.log_sum);
   bool stored = false;
   if constexpr (c.staged_out())
     if (!BOLIDE_RARELY(!w.whole_chunks)) {
@@ -164,12 +170,12 @@ BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const
                                       p.head_dim_v, o, norm, lane);
       stored = true;
     }
+  if (!stored)
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = q_row + 8 * r;
-    const bool write = row < w.rows_q, live = row < w.len_q;
-    Out* out = out_row<Out>(p, w, row);
-    if (!stored) {
+    for (int r = 0; r < 2; ++r) {
+      const int row = q_row + 8 * r;
+      const bool live = row < w.len_q;
+      Out* out = out_row<Out>(p, w, row);
       if constexpr (c.out_type == Element::f32) {
         store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
       } else {
@@ -178,12 +184,11 @@ BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const
         else if (live) store_numbers<Type16<c.out_type>>(out, o, r, norm[r], p.head_dim_v, lane);
       }
     }
-    if (BOLIDE_RARELY(write && !live))
+  if (BOLIDE_RARELY(w.len_q < w.rows_q))
 #pragma unroll 1
-      for (int col = lane % 4; col < p.head_dim_v; col += 4) out[col] = 0;
-    if (p.lse && lane % 4 == 0 && write)
-      store_lse(p, lse_at(p, w, row), live, lse[r], rows.top[r], rows.log_sum[r]);
-  }
+    for (int row = q_row; row < min(q_row + 16, w.rows_q); row += 8)
+      for (int col = row < w.len_q ? p.head_dim_v : lane % 4; col < p.head_dim_v; col += 4)
+        out_row<Out>(p, w, row)[col] = 0;
   return shows_nan * WorkItem::kShowsNaN + is_beyond * WorkItem::kIsBeyond;
 }
 

@@ -120,17 +120,18 @@ struct TmaLoader {
     __syncwarp();
   }
   BOLIDE_DEVICE Box box_of(const WorkItem& w, int tile) {
-    return !p.pages.indices ? Box{} : tile == tile_below ? below : find_box(w, tile);
+    return c.whole || !p.pages.indices ? Box{} : tile == tile_below ? below : find_box(w, tile);
   }
   BOLIDE_DEVICE void look_below(const WorkItem& w, int tile) {
     tile_below = tile - 1;
-    if (p.pages.indices && tile > 0) below = find_box(w, tile_below);
+    if (!c.whole && p.pages.indices && tile > 0) below = find_box(w, tile_below);
   }
   template <class Tile>
   BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int tile,
                                Box box) {
     const int first = tile * c.tile_kv;
-    if (p.pages.indices) load_pages(dst, map, bar, w.kv_head, min(c.tile_kv, w.len_kv - first), box);
+    if (!c.whole && p.pages.indices)
+      load_pages(dst, map, bar, w.kv_head, min(c.tile_kv, w.len_kv - first), box);
     else load_panels(dst, map, bar, w.kv_row + first, w.kv_head, w.kv_batch);
   }
 
@@ -153,7 +154,7 @@ struct TmaLoader {
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
     if (!values) return;
     const int rows = min(c.tile_kv, w.len_kv - tile * c.tile_kv);
-    const bool hold = (rows < c.tile_kv && !w.clipped) || scrubs(w.pass);
+    const bool hold = (!c.whole && rows < c.tile_kv && !w.clipped) || scrubs(w.pass);
     const Box box = box_of(w, tile);
     smem.v_ring.wait_empty(v_at);
     if (hold) {

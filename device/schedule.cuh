@@ -113,65 +113,90 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
   return used - skipped;
 }
 
-// Fills in item number index. False: there is no such item. By a whole warp; every lane gets the same.
-BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, int out_bytes,
-                            WorkItem& w) {
-  const int per_tile = p.heads * p.num_splits, lane = threadIdx.x % 32;
+BOLIDE_DEVICE u32 divide(u32 n, Divisor d) { return (__umulhi(n, d.multiplier) + n) >> d.shift; }
+
+// Which item is it? Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries
+// first: with causal masks they are the longest. Fills in all that neither rows nor lengths decide.
+template <bool kWhole>
+BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem& w) {
   int pairs = p.batch * p.heads, q_tiles, batch = 0;
-  if (p.tile_offsets) {  // packed: which sequence? 32 candidates a look
-    if (index >= p.tile_offsets[p.batch + 1] * per_tile) return false;
-    int begin = 0, end = p.batch + 1;
-    while (end - begin > 1) {
-      const int step = ceil_div(end - begin, 32), candidate = begin + lane * step;
-      const bool starts_before = candidate < end && p.tile_offsets[candidate] * per_tile <= index;
-      begin += (__popc(__ballot_sync(~0u, starts_before)) - 1) * step;
-      end = min(end, begin + step);
-    }
-    batch = begin;
-    index -= p.tile_offsets[begin] * per_tile;
-    q_tiles = p.tile_offsets[begin + 1] - p.tile_offsets[begin];
-    pairs = p.heads;
-  } else {
+  u32 left = index, pair, tiles_before;
+  if constexpr (kWhole) {
     if (index >= p.num_work) return false;
     q_tiles = ceil_div(p.query.rows, tile_q);
+    pair = divide(left, p.group_items) * p.heads_in_l2;
+    left -= pair * q_tiles;
+    const int in_group = min(p.heads_in_l2, pairs - static_cast<int>(pair));
+    tiles_before = divide(left, in_group == p.heads_in_l2 ? p.group_pairs : p.last_group_pairs);
+    left -= tiles_before * in_group;
+    w.split = 0;
+    pair += left;
+    batch = divide(pair, p.of_batch);
+    w.head = pair - batch * p.heads;
+    w.kv_head = divide(w.head, p.of_kv);
+  } else {
+    const int per_tile = p.heads * p.num_splits, lane = threadIdx.x % 32;
+    if (p.tile_offsets) {  // packed: which sequence? 32 candidates a look
+      if (index >= p.tile_offsets[p.batch + 1] * per_tile) return false;
+      int begin = 0, end = p.batch + 1;
+      while (end - begin > 1) {
+        const int step = ceil_div(end - begin, 32), candidate = begin + lane * step;
+        const bool starts_before = candidate < end && p.tile_offsets[candidate] * per_tile <= index;
+        begin += (__popc(__ballot_sync(~0u, starts_before)) - 1) * step;
+        end = min(end, begin + step);
+      }
+      batch = begin;
+      left -= p.tile_offsets[begin] * per_tile;
+      q_tiles = p.tile_offsets[begin + 1] - p.tile_offsets[begin];
+      pairs = p.heads;
+    } else {
+      if (index >= p.num_work) return false;
+      q_tiles = ceil_div(p.query.rows, tile_q);
+    }
+    const int in_l2 = min(p.heads_in_l2, pairs);
+    pair = left / (in_l2 * q_tiles * p.num_splits) * in_l2;  // of numbers without a sign: shorter
+    left -= pair * q_tiles * p.num_splits;
+    const u32 in_group = min(in_l2, pairs - static_cast<int>(pair)) * p.num_splits;
+    tiles_before = left / in_group;
+    left -= tiles_before * in_group;
+    const u32 split_pair = p.num_splits == 1 ? left : left / p.num_splits;
+    w.split = left - split_pair * p.num_splits;
+    pair += split_pair;
+    const u32 sequences = pair / p.heads, head = pair - sequences * p.heads;
+    batch += sequences;
+    w.head = head;
+    w.kv_head = p.heads_per_kv == 1 ? head : head / p.heads_per_kv;
   }
-  // Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries first: with causal
-  // masks they are the longest.
-  const int in_l2 = min(p.heads_in_l2, pairs);
-  u32 left = index,
-      pair = left / (in_l2 * q_tiles * p.num_splits) * in_l2;  // of numbers without a sign: shorter
-  left -= pair * q_tiles * p.num_splits;
-  const u32 in_group = min(in_l2, pairs - static_cast<int>(pair)) * p.num_splits,
-            tiles_before = left / in_group;
   w.q_begin = (q_tiles - 1 - static_cast<int>(tiles_before)) * tile_q;
-  left -= tiles_before * in_group;
-  const u32 split_pair = p.num_splits == 1 ? left : left / p.num_splits;
-  w.split = left - split_pair * p.num_splits;
-  pair += split_pair;
-  const u32 sequences = pair / p.heads, head = pair - sequences * p.heads;
-  w.head = head;
-  w.batch = batch += sequences;
-  w.kv_head = p.heads_per_kv == 1 ? head : head / p.heads_per_kv;
+  w.batch = batch;
+  return true;
+}
 
-  int rows_q = p.query.rows;
-  w.q_batch = batch, w.q_row = 0;
-  if (p.query.cumulative) {
+// Fills in item number index. False: there is no such item. By a whole warp; every lane gets the same.
+// kWhole: as FwdConfig has it.
+template <bool kWhole>
+BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, int out_bytes,
+                            WorkItem& w) {
+  if (!find_item<kWhole>(p, index, tile_q, w)) return false;
+  const int batch = w.batch;
+  int rows_q = p.query.rows, q_batch = batch, q_row = 0;
+  if (!kWhole && p.query.cumulative) {
     const Span span = packed_rows(p.query, p.batch, batch);
-    w.q_batch = 0, w.q_row = span.begin, rows_q = span.rows;
+    q_batch = 0, q_row = span.begin, rows_q = span.rows;
   }
-  w.rows_q = rows_q;
-  w.out = static_cast<char*>(p.out.data) + (w.split * p.out_split_stride + w.q_batch * p.out.batch_stride +
-                                            w.q_row * p.out.row_stride + w.head * p.out.head_stride) *
+  w.q_batch = q_batch, w.q_row = q_row, w.rows_q = rows_q;
+  w.out = static_cast<char*>(p.out.data) + (w.split * p.out_split_stride + q_batch * p.out.batch_stride +
+                                            q_row * p.out.row_stride + w.head * p.out.head_stride) *
                                                out_bytes;
   w.whole_chunks =
       ((reinterpret_cast<u64>(w.out) | p.out.row_stride * out_bytes | p.head_dim_v * out_bytes) & 15) == 0;
-  w.lse = p.lse + w.split * p.lse_split_stride + w.q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
-          w.q_row * p.lse_row_stride;
+  w.lse = p.lse + w.split * p.lse_split_stride + q_batch * p.lse_batch_stride + w.head * p.lse_head_stride +
+          q_row * p.lse_row_stride;
   w.len_q = w.len_kv = w.kv_position = w.q_position = 0;
   w.tiles_begin = w.tiles_end = 0;
-  if (batch >= p.batch) return true;  // rows behind the last sequence: nothing to see, but written
+  if (!kWhole && batch >= p.batch) return true;  // rows behind the last sequence: nothing to see, but written
   int len_q = rows_q, len_kv = p.keys.rows, kv_position = p.positions.key_start;
-  if (p.whole_sequences) {
+  if constexpr (kWhole) {
     w.kv_batch = batch, w.kv_row = w.page_base = 0, w.clipped = true;
   } else {
     if (p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
@@ -181,11 +206,12 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
   else if (p.positions.query == QueryStart::given)
-    w.q_position = p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
+    w.q_position =
+        !kWhole && p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
 
   const int tiles = w.q_begin < len_q ? ceil_div(len_kv, tile_kv) : 0, split = w.split;
   w.tiles_end = tiles;
-  if (p.num_splits == 1) return true;
+  if (kWhole || p.num_splits == 1) return true;
   const int piece = p.split_tiles ? p.split_tiles : ceil_div(tiles, p.num_splits);
   const int tiles_begin = clamp(static_cast<i64>(split) * piece, 0, tiles);
   w.tiles_begin = tiles_begin;
@@ -290,7 +316,8 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     const int index = again ? w.index : taken;
     __syncwarp();
     w.index = index, w.pass = pass, w.suspicious = 0, w.any_tiles = 0;
-    if (index < 0 || !describe(p, index, c.tile_q, c.tile_kv, c.out_type == Element::f32 ? 4 : 2, w)) {
+    if (index < 0 ||
+        !describe<c.whole>(p, index, c.tile_q, c.tile_kv, c.out_type == Element::f32 ? 4 : 2, w)) {
       taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;

@@ -23,8 +23,8 @@ constexpr float kFarSum = 0x1p120f;  // 2^kFar: what a sum is then
 // What remains of a thread's two rows. top + log_sum is log(sum exp), or -inf where nothing was seen: in two
 // parts, as a sum is lost beside bases beyond 2^28.
 struct SoftmaxEnd {
-  float norm[2];  // 1 / sum, or 0 where nothing was seen
-  float top[2], log_sum[2];
+  float norm[2];       // 1 / sum, or 0 where nothing was seen
+  float top, log_sum;  // of row b in odd lanes, else of row a: a logarithm takes 40 instructions
 };
 
 struct OnlineSoftmax {
@@ -130,16 +130,18 @@ struct OnlineSoftmax {
 
   BOLIDE_DEVICE SoftmaxEnd finish(float scale) const {
     SoftmaxEnd end;
+    float all[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float all = sum[r];
-      all += __shfl_xor_sync(~0u, all, 1);
-      all += __shfl_xor_sync(~0u, all, 2);
-      const float top = flags & kCoarse << r ? base[r] / coarse_scale() * scale : base[r] * kLn2;
-      end.top[r] = all == 0.f ? kNegInf : top;
-      end.log_sum[r] = logf(all);
-      end.norm[r] = all == 0.f ? 0.f : ptx::rcp(all);
+      all[r] = sum[r] + __shfl_xor_sync(~0u, sum[r], 1);
+      all[r] += __shfl_xor_sync(~0u, all[r], 2);
+      end.norm[r] = ptx::rcp(all[r] == 0.f ? kInf : all[r]);
     }
+    const u32 own = threadIdx.x % 2;
+    const float own_sum = own ? all[1] : all[0], own_base = own ? base[1] : base[0];
+    const float top = flags & kCoarse << own ? own_base / coarse_scale() * scale : own_base * kLn2;
+    end.top = own_sum == 0.f ? kNegInf : top;
+    end.log_sum = logf(own_sum);
     return end;
   }
 };

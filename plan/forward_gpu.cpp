@@ -25,6 +25,7 @@ constexpr int kMaxHeadDim = 256;
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 28,
                        kMaxHeads = 1 << 20;  // programs compute in 32 bits: program/emit.hpp
 constexpr int kMinSplitTiles = 2;
+constexpr int kFewKeys = 1024;            // work items of no more are short
 constexpr int kCopyBytes[] = {16, 4, 2};  // what gathered producers are made for
 
 [[noreturn]] void refuse(const std::string& sentence) { throw Error(Code::refused, sentence); }
@@ -99,10 +100,10 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
 // program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, ProgramWeight weight) {
+                      int copy_bytes, ProgramWeight weight, bool whole) {
   if (producer == Producer::tma) copy_bytes = 16;
   if (copy_bytes < 16) weight = ProgramWeight::heavy;
-  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, weight);
+  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, weight, whole);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
@@ -171,6 +172,13 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes&
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// Every sequence is all rows of its tensor, and no position is read from memory.
+bool whole_sequences(const ForwardProblem& p) {
+  const auto* query_start = std::get_if<Start>(&p.query_start);
+  return std::holds_alternative<Dense>(p.keys) && !is_packed(p.queries) && !p.seqused_q && !p.seqused_kv &&
+         !p.leftpad && !p.key_start.per_sequence && !(query_start && query_start->per_sequence);
+}
+
 // Work items may differ in how many key tiles they visit.
 bool uneven_work(const ForwardProblem& p, bool masked) {
   return masked || p.seqused_q || p.seqused_kv || p.leftpad || !std::holds_alternative<Dense>(p.keys);
@@ -191,7 +199,7 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms
              *score = programs.score ? &programs.score.expr() : nullptr;
   c.config =
       make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, weigh(mask, score, s));
+                  c.producer.producer, c.producer.copy_bytes, weigh(mask, score, s), whole_sequences(p));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads();
   if (c.producer.producer == Producer::tma)
@@ -254,10 +262,11 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
         "there are {} tiles of queries over all heads; a launch serves up to {}: divide the batch", work,
         INT32_MAX));
   c.grid = static_cast<int>(std::min<std::int64_t>(work, (c.plain ? 2 : 1) * gpu.multiprocessors));
-  // A counter deals out items of unequal length: worth 8 to 13 % for causal masks on an H200
-  // (docs/hopper.md).
-  c.counted = c.packed || (!c.plain && uneven_work(p, c.masked) && c.num_splits == 1 && work > c.grid);
-  if (c.num_splits > 1) c.config.out_type = device::Element::f32;
+  // A counter deals out items of unequal length: worth 8 to 13 % for causal masks on an H200; and short ones,
+  // as multiprocessors differ: 2 to 9 % (docs/hopper.md).
+  const bool uneven = uneven_work(p, c.masked) || s.rows_kv <= kFewKeys;
+  c.counted = c.packed || (!c.plain && uneven && c.num_splits == 1 && work > c.grid);
+  if (c.num_splits > 1) c.config.out_type = device::Element::f32, c.config.whole = false;
   if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
@@ -284,9 +293,10 @@ std::vector<device::FwdConfig> every_forward_config() {
       for (const auto out : {type, device::Element::f32})
         for (const auto weight : {ProgramWeight::light, ProgramWeight::gathering_score, ProgramWeight::heavy,
                                   ProgramWeight::very_heavy}) {
-          add(make_config(d, type, out, Producer::tma, 16, weight));
+          for (const bool whole : {true, false})
+            add(make_config(d, type, out, Producer::tma, 16, weight, whole));
           for (const int bytes : kCopyBytes)
-            add(make_config(d, type, out, Producer::gathered, bytes, weight));
+            add(make_config(d, type, out, Producer::gathered, bytes, weight, false));
         }
   return all;
 }
@@ -306,10 +316,10 @@ std::string config_text(const device::FwdConfig& c) {
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
       ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
       "{}, "
-      ".rolled_mask = {}}}",
+      ".rolled_mask = {}, .whole = {}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.whole);
 }
 
 }  // namespace bolide

@@ -135,9 +135,13 @@ TEST(ForwardChoice, PackedQueriesAreCountedFirst) {
 }
 
 TEST(ForwardChoice, UnevenDenseWorkIsDealtOutByACounter) {
-  ForwardProblem p = dense(4, 1024, 1024, 16, 16, 128, 128);
-  EXPECT_FALSE(choose(p).counted) << "items of equal length need no counter";
+  ForwardProblem p = dense(4, 1025, 1025, 16, 16, 128, 128);
+  EXPECT_FALSE(choose(p).counted) << "long items of equal length need no counter";
   EXPECT_EQ(choose(p).launches(), 1);
+  p = dense(4, 1024, 1024, 16, 16, 128, 128);
+  EXPECT_TRUE(choose(p).counted) << "short ones do";
+  EXPECT_EQ(choose(p).launches(), 2);
+  p = dense(4, 1025, 1025, 16, 16, 128, 128);
   p.mask = leaf::kv <= leaf::q;
   EXPECT_TRUE(choose(p).counted);
   EXPECT_EQ(choose(p).launches(), 2) << "the most that dense problems may take";
@@ -157,6 +161,41 @@ TEST(ForwardChoice, UnevenDenseWorkIsDealtOutByACounter) {
   ForwardProblem plain = dense(4, 1024, 1024, 16, 16, 64, 64, DType::f32);
   plain.mask = leaf::kv <= leaf::q;
   EXPECT_FALSE(choose(plain).counted) << "fwd_f32 walks its grid";
+}
+
+TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
+  const ForwardProblem whole = dense(4, 1024, 1024, 16, 16, 128, 128);
+  EXPECT_TRUE(choose(whole).config.whole);
+  const auto with = [&](const auto& change) {
+    ForwardProblem p = whole;
+    change(p);
+    return choose(p).config.whole;
+  };
+  EXPECT_TRUE(with([](ForwardProblem& p) { p.mask = leaf::kv <= leaf::q; }));
+  EXPECT_TRUE(with([](ForwardProblem& p) { p.query_start = Start{5, {}}; }));
+  EXPECT_TRUE(with([](ForwardProblem& p) { p.key_start = Start{5, {}}; }));
+  const Tensor lengths = at(5 * kPlace, DType::i32, {4});
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_q = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_kv = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.leftpad = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.query_start = Start{0, lengths}; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.key_start = Start{0, lengths}; }));
+  EXPECT_FALSE(with([](ForwardProblem& p) { p.out.dtype = DType::f32; })) << "few ask for it";
+  EXPECT_FALSE(with([](ForwardProblem& p) { p.k.strides[1] += 1; })) << "threads gather";
+  EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.whole) << "split";
+}
+
+TEST(ForwardChoice, DivisorsAreExactBelowTwoToThe31) {
+  const auto exact = [](std::uint64_t n, std::uint64_t by) {
+    const device::Divisor d = device::divisor(static_cast<unsigned>(by));
+    return (((n * d.multiplier) >> 32) + n) >> d.shift == n / by;
+  };
+  const std::uint64_t most = (std::uint64_t{1} << 31) - 1;
+  for (std::uint64_t by = 1; by <= most; by += by < 5000 ? 1 : by / 997) {
+    const std::uint64_t last = most / by * by;
+    for (const std::uint64_t n : {std::uint64_t{0}, by - 1, by, by + 1, last - 1, last, most})
+      ASSERT_TRUE(n > most || exact(n, by)) << n << " / " << by;
+  }
 }
 
 TEST(ForwardChoice, C10_NothingToWriteMeansNoLaunch) {
