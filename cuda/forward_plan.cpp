@@ -229,8 +229,10 @@ void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTask
     for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
     arguments[1] = const_cast<RangeTasks*>(&ranges);
   }
-  plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {1024, 1, 1}, .overlaps_previous = overlap}, stream,
-                       arguments, current);
+  // One thread zeroes a counter, and a warp finds room beside the kernel before.
+  const unsigned threads = plan.choice.packed || blocks > 1 ? 1024 : 32;
+  plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {threads, 1, 1}, .overlaps_previous = overlap},
+                       stream, arguments, current);
 }
 
 }  // namespace

@@ -364,6 +364,8 @@ __global__ void __launch_bounds__(c.threads(), 1)
     smem.held_ring.init(1, 1);
     for (WorkItem& w : smem.work) w.suspicious = 0, w.pass = Pass::fast;
     ptx::fence_mbarrier_init();
+    // What comes behind may begin where a CTA ends, up to its griddepcontrol.wait.
+    ptx::griddepcontrol_launch_dependents();
   }
   __syncthreads();
 

@@ -336,6 +336,7 @@ template <FwdConfig c, class Loader, class Smem>
 BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
   Loader loader{smem, p};
   Cursor<Smem::kBlockSlots> block_at;
+  ptx::griddepcontrol_wait();
   u32& work_word = smem.warp_word[threadIdx.x / 32];  // the cursor of items
   work_word = 0;
   for (;;) {

@@ -42,7 +42,7 @@ BOLIDE_DEVICE void prepare_work(const PrepareParams& p) {
   if (p.tile_offsets) count_query_tiles(p);
 }
 
-// One block of 1024 threads.
+// One block of 1024 threads, or of a warp without tile_offsets.
 __global__ void __launch_bounds__(1024, 1) fwd_prepare(const __grid_constant__ PrepareParams p) {
   ptx::griddepcontrol_launch_dependents();
   ptx::griddepcontrol_wait();

@@ -295,7 +295,9 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
   constexpr int kNone = -1, kNoMore = -2;
   const bool leader = threadIdx.x % 32 == 0;
   int taken = kNone, idle = 0;  // idle: slots known to hold nothing that may have to be done again
-  ptx::griddepcontrol_wait();   // fwd_prepare's results
+  // The first of whole sequences' items takes no look at memory, and is found while kernels ahead still run.
+  constexpr bool kFirstIsKnown = c.whole && !Program::kCounts;
+  if (!kFirstIsKnown) ptx::griddepcontrol_wait();  // fwd_prepare's results
   u32& is_long =
       smem.warp_word[0];  // the last item: then two are taken and no more, so that the launch ends evenly
   is_long = false;
@@ -312,7 +314,12 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     else if (w.pass == Pass::finite || w.pass == Pass::positive)
       pass = static_cast<Pass>(static_cast<int>(w.pass) + 1);
     const bool again = pass != Pass::fast;
-    if (!again && taken != kNoMore) taken = taken == kNone ? blockIdx.x : next_index(p, taken);
+    if (!again && taken == kNone) {
+      taken = blockIdx.x;
+    } else if (!again && taken != kNoMore) {
+      if (kFirstIsKnown) ptx::griddepcontrol_wait();
+      taken = next_index(p, taken);
+    }
     const int index = again ? w.index : taken;
     __syncwarp();
     w.index = index, w.pass = pass, w.suspicious = 0, w.any_tiles = 0;

@@ -126,7 +126,7 @@ struct FwdParams {
 };
 
 /// fwd_prepare: counts the query tiles of packed sequences and zeroes the work counter. One block of 1024
-/// threads.
+/// threads, or of a warp where there are no tiles to count.
 struct PrepareParams {
   Lengths query;
   int batch, tile_q;
