@@ -229,7 +229,7 @@ void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTask
     for (int i = 0; i < ranges.count; ++i) blocks += static_cast<unsigned>(ranges.tasks[i].units);
     arguments[1] = const_cast<RangeTasks*>(&ranges);
   }
-  // One thread zeroes a counter, and a warp finds room beside the kernel before.
+  // One thread zeroes a counter, and a warp may find room beside the kernel before.
   const unsigned threads = plan.choice.packed || blocks > 1 ? 1024 : 32;
   plan.prepare->launch({.grid = {blocks, 1, 1}, .block = {threads, 1, 1}, .overlaps_previous = overlap},
                        stream, arguments, current);

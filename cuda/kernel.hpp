@@ -15,8 +15,8 @@ struct Launch {
   unsigned grid[3] = {1, 1, 1}, block[3] = {1, 1, 1};
   unsigned dynamic_shared_bytes = 0;
   unsigned cluster = 1;  ///< blocks of a cluster, along x
-  /// The kernel may begin before the one ahead of it on the stream has ended; it must wait for it itself
-  /// (griddepcontrol.wait) before it touches anything that one writes.
+  /// The kernel may begin before those ahead of it on the stream have ended; it must wait for them itself
+  /// (griddepcontrol.wait) before it touches anything that they read or write, and before it ends.
   bool overlaps_previous = false;
 };
 

@@ -60,15 +60,14 @@ BOLIDE_DEVICE void store_chunks(u16* out, const Frag<kCols>& o, int r, float nor
 }
 
 // A warp's 16 rows by way of its kStagedBytes of shared memory, 64 columns at a time: memory gets whole lines
-// (+2 % at 512 keys). rows: how many are in use; out: the first.
+// (+2 % at 512 keys), or, where rows are not made of aligned chunks, number after number. rows: how many are
+// in use; out: the first.
 template <class T, int kCols>
-BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, int columns,
-                               const Frag<kCols>& o, const float (&norm)[2], int lane) {
+BOLIDE_DEVICE void store_lines(const char* staged, u16* out, i64 row_stride, bool whole_chunks, int rows,
+                               int columns, const Frag<kCols>& o, const float (&norm)[2], int lane) {
   // Chunks change places within a row, by its number modulo 8.
-  const u32 into = staged + lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16,
-            from = staged + lane / 8 * 128 + (lane % 8 ^ lane / 8) * 16;
-  out += lane / 8 * row_stride + lane % 8 * 8;
-  rows -= lane / 8, columns -= lane % 8 * 8;
+  const u32 into = ptx::smem_addr(staged) + lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16,
+            from = ptx::smem_addr(staged) + lane / 8 * 128 + (lane % 8 ^ lane / 8) * 16;
 #pragma unroll
   for (int first = 0; first < kCols; first += 64) {
 #pragma unroll
@@ -80,12 +79,22 @@ BOLIDE_DEVICE void store_lines(u32 staged, u16* out, i64 row_stride, int rows, i
       ptx::stmatrix_x4(into ^ (col - first) * 2, words);
     }
     __syncwarp();
-    u16* line = out + first;
+    if (!BOLIDE_RARELY(!whole_chunks)) {
+      u16* line = out + lane / 8 * row_stride + lane % 8 * 8 + first;
 #pragma unroll
-    for (int row = 0; row < 16; row += 4) {
-      const uint4 x = ptx::ld_shared((from + row * 128) ^ row % 8 * 16);
-      if (row < rows && first < columns) *reinterpret_cast<uint4*>(line) = x;
-      line += 4 * row_stride;
+      for (int row = 0; row < 16; row += 4) {
+        const uint4 x = ptx::ld_shared((from + row * 128) ^ row % 8 * 16);
+        if (row < rows - lane / 8 && first < columns - lane % 8 * 8) *reinterpret_cast<uint4*>(line) = x;
+        line += 4 * row_stride;
+      }
+    } else {
+#pragma unroll 1
+      for (int i = lane; i < 16 * 64; i += 32) {
+        const int row = i / 64, col = i % 64;
+        if (row < rows && first + col < columns)
+          out[row * row_stride + first + col] =
+              *reinterpret_cast<const u16*>(staged + row * 128 + (col / 8 ^ row % 8) * 16 + col % 8 * 2);
+      }
     }
     if (first + 64 < kCols) __syncwarp();
   }
@@ -124,19 +133,24 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
   using Out = Select<c.out_type == Element::f32, float, u16>;
   const float infinity = w.pass == Pass::positive ? kInf : kNegInf;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = q_row + 8 * r;
-    if (row >= w.len_q) continue;
-    Out* out = out_row<Out>(p, w, row);
+  for (int first = 0; first < c.head_dim_v; first += 128) {
+    u64 found = 0;  // this thread's 32 columns of row a, then of row b
 #pragma unroll
-    for (int i = 2 * r; i < o.kSize; i += i % 2 ? 3 : 1) {
-      const int col = o.col_of(i, lane);
-      if (!(o.x[i] > 0.f) || col >= p.head_dim_v) continue;
+    for (int n = 0; n < 64; ++n) {
+      const int i = first / 2 + 4 * (n % 32 / 2) + 2 * (n / 32) + n % 2;
+      if (i < o.kSize && o.x[i] > 0.f) found |= 1ull << n;
+    }
+#pragma unroll 1
+    for (; found; found &= found - 1) {
+      const int n = __ffsll(static_cast<long long>(found)) - 1, row = q_row + 8 * (n / 32),
+                col = first + 8 * (n % 32 / 2) + 2 * (lane % 4) + n % 2;
+      if (row >= w.len_q || col >= p.head_dim_v) continue;
+      Out& out = out_row<Out>(p, w, row)[col];
       if constexpr (c.out_type == Element::f32) {
-        out[col] += infinity;
+        out += infinity;
       } else {
         using T = Type16<c.out_type>;
-        out[col] = static_cast<u16>(T::pack(T::to_float(out[col]) + infinity, 0.f));
+        out = static_cast<u16>(T::pack(T::to_float(out) + infinity, 0.f));
       }
     }
   }
@@ -161,16 +175,12 @@ BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const
   const int own_row = q_row + 8 * (lane % 2);
   if (p.lse && lane % 4 < 2 && own_row < w.rows_q)
     store_lse(p, lse_at(p, w, own_row), own_row < w.len_q, lse, rows.top, rows.log_sum);
-  bool stored = false;
-  if constexpr (c.staged_out())
-    if (!BOLIDE_RARELY(!w.whole_chunks)) {
-      const int first = q_row - lane / 4;
-      store_lines<Type16<c.out_type>>(ptx::smem_addr(smem.staged[threadIdx.x / 32 - 4]),
-                                      out_row<Out>(p, w, first), p.out.row_stride, w.len_q - first,
-                                      p.head_dim_v, o, norm, lane);
-      stored = true;
-    }
-  if (!stored)
+  if constexpr (c.staged_out()) {
+    const int first = q_row - lane / 4;
+    store_lines<Type16<c.out_type>>(smem.staged[threadIdx.x / 32 - 4], out_row<Out>(p, w, first),
+                                    p.out.row_stride, w.whole_chunks, w.len_q - first, p.head_dim_v, o, norm,
+                                    lane);
+  } else {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = q_row + 8 * r;
@@ -179,11 +189,12 @@ BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const
       if constexpr (c.out_type == Element::f32) {
         store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
       } else {
-        if (!c.staged_out() && !BOLIDE_RARELY(!w.whole_chunks))
+        if (!BOLIDE_RARELY(!w.whole_chunks))
           store_chunks<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);
         else if (live) store_numbers<Type16<c.out_type>>(out, o, r, norm[r], p.head_dim_v, lane);
       }
     }
+  }
   if (BOLIDE_RARELY(w.len_q < w.rows_q))
 #pragma unroll 1
     for (int row = q_row; row < min(q_row + 16, w.rows_q); row += 8)

@@ -295,7 +295,8 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
   constexpr int kNone = -1, kNoMore = -2;
   const bool leader = threadIdx.x % 32 == 0;
   int taken = kNone, idle = 0;  // idle: slots known to hold nothing that may have to be done again
-  // The first of whole sequences' items takes no look at memory, and is found while kernels ahead still run.
+  // The first of whole sequences' items takes no look at memory (queries are fetched into L2, where later
+  // writes land too), and is found while kernels ahead still run.
   constexpr bool kFirstIsKnown = c.whole && !Program::kCounts;
   if (!kFirstIsKnown) ptx::griddepcontrol_wait();  // fwd_prepare's results
   u32& is_long =
@@ -317,7 +318,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     if (!again && taken == kNone) {
       taken = blockIdx.x;
     } else if (!again && taken != kNoMore) {
-      if (kFirstIsKnown) ptx::griddepcontrol_wait();
+      if (kFirstIsKnown && taken == static_cast<int>(blockIdx.x)) ptx::griddepcontrol_wait();
       taken = next_index(p, taken);
     }
     const int index = again ? w.index : taken;
@@ -370,8 +371,12 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
         count_tiles(p, w, -some - all, some, all);
       }
     });
-    if (any) publish_block(true);
-    else publish_item();
+    if (any) {
+      publish_block(true);
+    } else {  // the consumers write at once, behind no load that has waited
+      if (kFirstIsKnown) ptx::griddepcontrol_wait();
+      publish_item();
+    }
   }
 }
 

@@ -128,6 +128,31 @@ TEST_F(ForwardOnGpu, D1_AThousandRepeatsBesideNoiseAreBitIdentical) {
   }
 }
 
+// Kernels may begin before those ahead have ended, but not write: the second call sees no key, so that it
+// writes without a look at anything, and its output lies where the first still reads keys.
+TEST_F(ForwardOnGpu, ACallWritesNothingBeforeThoseAheadHaveEnded) {
+  testing::Setup reader(Case::parse("fwd bf16 b=1 hq=100 hkv=1 sq=128 skv=65536 d=128"), Fill::normal,
+                        *memory),
+      writer(Case::parse("fwd bf16 b=1 hq=32 hkv=32 sq=128 skv=128 d=128 mask=\"kv > q + 5000\""),
+             Fill::normal, *memory);
+  const ForwardProblem& reads = reader.placed().forward;
+  ForwardProblem writes = writer.placed().forward;
+  writes.out.data = reads.k.data;
+  const Plan read = context->plan(reads), write = context->plan(writes);
+  ASSERT_EQ(read.workspace_bytes() + write.workspace_bytes(), 0u) << "neither is split nor counted";
+  writer.upload();
+  std::vector<std::byte> alone, followed;
+  for (std::vector<std::byte>* out : {&alone, &followed}) {
+    reader.upload();
+    synchronize(*device, stream());
+    context->forward(read, reads, {}, memory->stream());
+    if (out == &followed) context->forward(write, writes, {}, memory->stream());
+    *out = download(reads.out);
+  }
+  EXPECT_EQ(alone, followed);
+  EXPECT_EQ(download(writes.out), std::vector<std::byte>(bytes_of(writes.out))) << "no key, so zeros";
+}
+
 // One plan and one graph serve all lengths within capacity: only the device's numbers change.
 TEST_F(ForwardOnGpu, AGraphServesOtherLengths) {
   for (const char* line :
