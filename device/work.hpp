@@ -209,9 +209,11 @@ struct FwdConfig {
 /// loop; a gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
 /// figures). `whole`: what is dense has a kernel of its own where the copy engine loads and the mask is
 /// light, as the code that looks for lengths does not fit the instruction cache beside the rest (at 512 keys
-/// d64 +20 %, d128 +6 %).
+/// d64 +20 %, d128 +6 %). `short_items`: few keys, not all of them visible; a whole kernel then takes tiles
+/// of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %; d64 0).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, ProgramWeight weight, bool whole) {
+                                                Producer producer, ProgramWeight weight, bool whole,
+                                                bool short_items) {
   if (producer == Producer::gathered && weight != ProgramWeight::light) weight = ProgramWeight::heavy;
   const bool one_panel = head_dim <= 64 && head_dim_v <= 64;
   if (one_panel && weight == ProgramWeight::gathering_score) weight = ProgramWeight::very_heavy;
@@ -248,6 +250,10 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
     c.tile_kv = scores ? 64 : very ? 80 : lean ? 112 : 96;
   } else {
     c.tile_kv = very ? 48 : heavy_program ? 64 : 80;
+  }
+  if (c.whole && short_items && k_panels == v_panels && k_panels % 2 == 0) {
+    c.tile_kv = 64;
+    if (k_panels == 2) c.k_stages = c.v_stages = 4;
   }
   c.early_cols = c.tile_kv * 3 / 4 / 8 * 8;
   return c;

@@ -100,10 +100,11 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
 // program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, ProgramWeight weight, bool whole) {
+                      int copy_bytes, ProgramWeight weight, bool whole, bool short_items) {
   if (producer == Producer::tma) copy_bytes = 16;
   if (copy_bytes < 16) weight = ProgramWeight::heavy;
-  FwdConfig c = device::choose_config(dims.first, dims.second, type, out, producer, weight, whole);
+  FwdConfig c =
+      device::choose_config(dims.first, dims.second, type, out, producer, weight, whole, short_items);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
@@ -189,22 +190,25 @@ void choose_plain(ForwardChoice& c, const Sizes& s) {
   c.producer = {Producer::gathered, 4, "float32 has no tensor cores of its precision"};
   c.pieces = static_cast<int>(std::bit_ceil(static_cast<unsigned>(ceil_div(s.head_dim_v, 32))));
   c.tile_q = kPlainTileQ, c.tile_kv = kPlainTileKv, c.threads = kPlainThreads;
+  c.kv_tiles = ceil_div(s.rows_kv, c.tile_kv);
   c.smem_bytes = static_cast<int>(
       4 * (kPlainTileQ * s.head_dim + kPlainTileKv * (s.head_dim + 1) + kPlainTileKv * s.head_dim_v));
 }
 
-void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms& programs, const Sizes& s) {
+void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms& programs, const Sizes& s,
+                 bool whole) {
   c.producer = choose_producer(p, s);
   const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
              *score = programs.score ? &programs.score.expr() : nullptr;
-  c.config =
-      make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
-                  c.producer.producer, c.producer.copy_bytes, weigh(mask, score, s), whole_sequences(p));
+  c.config = make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype),
+                         element_of(p.out.dtype), c.producer.producer, c.producer.copy_bytes,
+                         weigh(mask, score, s), whole, c.masked && s.rows_kv <= kFewKeys);
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads();
   if (c.producer.producer == Producer::tma)
     c.kv_box_rows =
         static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.tile_kv) : c.tile_kv);
+  c.kv_tiles = ceil_div(s.rows_kv, c.tile_kv);
 }
 
 }  // namespace
@@ -247,8 +251,7 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   c.masked = static_cast<bool>(programs.mask), c.scored = static_cast<bool>(programs.score);
   c.packed = is_packed(p.queries);
   if (p.q.dtype == DType::f32) choose_plain(c, s);
-  else choose_sm90(c, p, programs, s);
-  c.kv_tiles = ceil_div(s.rows_kv, c.tile_kv);
+  else choose_sm90(c, p, programs, s, false);
 
   // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
   const std::int64_t total = c.packed ? p.q.size(0) : s.rows_q;
@@ -266,7 +269,8 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   // as multiprocessors differ: 2 to 9 % (docs/hopper.md).
   const bool uneven = uneven_work(p, c.masked) || s.rows_kv <= kFewKeys;
   c.counted = c.packed || (!c.plain && uneven && c.num_splits == 1 && work > c.grid);
-  if (c.num_splits > 1) c.config.out_type = device::Element::f32, c.config.whole = false;
+  if (c.num_splits > 1) c.config.out_type = device::Element::f32;
+  else if (!c.plain && whole_sequences(p)) choose_sm90(c, p, programs, s, true);
   if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
@@ -293,10 +297,10 @@ std::vector<device::FwdConfig> every_forward_config() {
       for (const auto out : {type, device::Element::f32})
         for (const auto weight : {ProgramWeight::light, ProgramWeight::gathering_score, ProgramWeight::heavy,
                                   ProgramWeight::very_heavy}) {
-          for (const bool whole : {true, false})
-            add(make_config(d, type, out, Producer::tma, 16, weight, whole));
+          for (const auto& [whole, short_items] : {std::pair(true, true), {true, false}, {false, false}})
+            add(make_config(d, type, out, Producer::tma, 16, weight, whole, short_items));
           for (const int bytes : kCopyBytes)
-            add(make_config(d, type, out, Producer::gathered, bytes, weight, false));
+            add(make_config(d, type, out, Producer::gathered, bytes, weight, false, false));
         }
   return all;
 }

@@ -185,6 +185,20 @@ TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
   EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.whole) << "split";
 }
 
+TEST(ForwardChoice, FewKeysUnderAMaskTakeSmallerTiles) {
+  ForwardProblem p = dense(4, 1024, 1024, 16, 16, 128, 128);
+  EXPECT_EQ(choose(p).tile_kv, 128);
+  p.mask = leaf::kv <= leaf::q;
+  EXPECT_EQ(choose(p).tile_kv, 64);
+  EXPECT_EQ(choose(p).kv_tiles, 16);
+  EXPECT_EQ(choose(p).kv_box_rows, 64);
+  p.seqused_kv = at(5 * kPlace, DType::i32, {4});
+  EXPECT_EQ(choose(p).tile_kv, 128) << "whole sequences only";
+  p = dense(4, 1025, 1025, 16, 16, 128, 128);
+  p.mask = leaf::kv <= leaf::q;
+  EXPECT_EQ(choose(p).tile_kv, 128);
+}
+
 TEST(ForwardChoice, DivisorsAreExactBelowTwoToThe31) {
   const auto exact = [](std::uint64_t n, std::uint64_t by) {
     const device::Divisor d = device::divisor(static_cast<unsigned>(by));
