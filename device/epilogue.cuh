@@ -65,6 +65,7 @@ BOLIDE_DEVICE void store_chunks(u16* out, const Frag<kCols>& o, int r, float nor
 template <class T, int kCols>
 BOLIDE_DEVICE void store_lines(const char* staged, u16* out, i64 row_stride, bool whole_chunks, int rows,
                                int columns, const Frag<kCols>& o, const float (&norm)[2], int lane) {
+  static_assert(16 * 128 == kStagedBytes, "16 rows of 64 columns");
   // Chunks change places within a row, by its number modulo 8.
   const u32 into = ptx::smem_addr(staged) + lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16,
             from = ptx::smem_addr(staged) + lane / 8 * 128 + (lane % 8 ^ lane / 8) * 16;
