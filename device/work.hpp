@@ -209,8 +209,9 @@ struct FwdConfig {
 /// loop; a gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
 /// figures). `whole`: what is dense has a kernel of its own where the copy engine loads and the mask is
 /// light, as the code that looks for lengths does not fit the instruction cache beside the rest (at 512 keys
-/// d64 +20 %, d128 +6 %). `short_items`: few keys, not all of them visible; a whole kernel then takes tiles
-/// of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %; d64 0).
+/// d64 +13 to +21 %, d128 +6 %). `short_items`: few keys, not all of them visible; a whole kernel then takes
+/// tiles of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %;
+/// d64, which does without, +2 and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
                                                 Producer producer, ProgramWeight weight, bool whole,
                                                 bool short_items) {
