@@ -259,7 +259,8 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
       throw Error(
           Code::invalid_problem,
           "a number of this mask or score asks for another kernel than the plan's: one beyond 2^20, a "
-          "boolean, or -inf where a score hides keys; plan again for it");
+          "boolean, -inf where a score hides keys, or a factor around the score that is beyond 2^-40 to "
+          "2^40 or negative; plan again for it");
   }
   if (c.workspace.range_bytes) {
     if (!own) own = plan.program;

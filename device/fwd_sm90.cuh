@@ -21,8 +21,9 @@
 //
 // A warp gets a result from the exponential unit every eighth cycle, so all else (sums, packing) belongs
 // between two exponentials; that is why PV is waited for in the middle of the softmax and not after it. The
-// other warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the warpgroups take turns. No
-// step but a masked one looks for maxima, or scales O: see softmax.cuh.
+// other warpgroup's multiplies fill the tensor cores meanwhile; nothing makes the warpgroups take turns. Only
+// an item's first step, and those behind it while a row has seen nothing, look for maxima and scale O: see
+// softmax.cuh.
 #pragma once
 #include "epilogue.cuh"
 #include "load.cuh"
@@ -90,26 +91,52 @@ BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point a
   }
 }
 
-// Applies scale, score and mask to this thread's part of S, in the contract's order (C2). kMasked: for tiles
-// the schedule could not call wholly visible.
-template <FwdConfig c, class Program, bool kMasked>
+// Which columns of this thread's two rows of a tile a mask leaves visible, a bit each, 32 to a word.
+struct VisibleBits {
+  u32 words[2][2] = {};
+};
+
+BOLIDE_DEVICE Point point_of(const WorkItem& w, int q_row, int first_key) {
+  return {w.batch, w.head, w.q_position + q_row, w.kv_position + first_key, w.len_q, w.len_kv};
+}
+
+// For masks that are evaluated in a loop: while the multiply is under way.
+template <FwdConfig c, class Program>
+BOLIDE_DEVICE VisibleBits find_visible(const typename Program::Params& program, const WorkItem& w, int q_row,
+                                       int tile, int lane) {
+  constexpr int kColumns = c.tile_kv / 4;
+  VisibleBits bits;
+  const Point at = point_of(w, q_row, tile * c.tile_kv + Frag<c.tile_kv>::col_of(0, lane));
+  visible_bits < Program, kColumns<32 ? kColumns : 32>(program, at, 0, bits.words[0]);
+  if constexpr (kColumns > 32) visible_bits<Program, kColumns - 32>(program, at, 32, bits.words[1]);
+  return bits;
+}
+
+// Applies scale, score (but for Program::after) and mask to this thread's part of S, in the contract's order
+// (C2). kMasked: for tiles the schedule could not call wholly visible. kCareful: in passes but the fast one,
+// too.
+template <FwdConfig c, class Program, bool kMasked, bool kCareful>
 BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
                                  const typename Program::Params& program, const WorkItem& w, int q_row,
-                                 int tile, int lane) {
+                                 int tile, int lane, const VisibleBits& bits) {
   constexpr bool kScores = Program::kHasScore, kMask = kMasked && Program::kHasMask;
   constexpr int kColumns = c.tile_kv / 4;  // a row's, in a thread
   if constexpr (!kMasked && !kScores) return;
   const int first_key = tile * c.tile_kv + s.col_of(0, lane);
-  auto point = [&](int r) {
-    return Point{w.batch, w.head, w.q_position + q_row + 8 * r, w.kv_position + first_key, w.len_q, w.len_kv};
-  };
-  u32 bits[2][2] = {};  // of 32 columns, of a row
-  if constexpr (kMask && c.rolled_mask) {
-    const Point at = point(0);
-    visible_bits < Program, kColumns<32 ? kColumns : 32>(program, at, 0, bits[0]);
-    if constexpr (kColumns > 32) visible_bits<Program, kColumns - 32>(program, at, 32, bits[1]);
-  }
-  if constexpr (kScores) {
+  auto point = [&](int r) { return point_of(w, q_row + 8 * r, first_key); };
+  if constexpr (kScores && Program::kAlongRow) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const Along along = Program::along(program, point(r));
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) {
+        const float offset = static_cast<float>(8 * (n / 2) + n % 2);
+        float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
+        x = __fmaf_rn(along.distance + offset, along.factor, __fmaf_rn(x, p.scale, along.rest));
+      }
+    }
+  } else if constexpr (kScores) {
+    const float before = p.scale * Program::before(program);
     const typename Program::ScoreRow rows[2] = {Program::score_row(program, point(0)),
                                                 Program::score_row(program, point(1))};
     typename Program::ScoreColumn column = {};
@@ -122,7 +149,7 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
       at.kv += offset;
       if (Program::kScoreColumns && r == 0) column = Program::score_column(program, at);
       float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
-      x = Program::score(program, x * p.scale, rows[r], column, at, static_cast<float>(offset));
+      x = Program::core(program, x * before, rows[r], column, at, static_cast<float>(offset));
     }
   }
   if constexpr (kMask)
@@ -133,13 +160,13 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
       for (int n = 0; n < kColumns; ++n) {
         at.kv = w.kv_position + first_key + 8 * (n / 2) + n % 2;
         bool visible = true;
-        if constexpr (c.rolled_mask) visible = bits[n / 32][r] >> (n % 32) & 1;
+        if constexpr (c.rolled_mask) visible = bits.words[n / 32][r] >> (n % 32) & 1;
         else visible = Program::mask(program, at);
         float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
         x = visible ? x : kNegInf;
       }
     }
-  if constexpr (kMasked)
+  if constexpr (kCareful)
     if (BOLIDE_RARELY(w.pass >= Pass::positive)) {  // P is to say which keys are visible, and nothing else
       asm volatile("" ::: "memory");                // a branch, not a select for every score of every pass
 #pragma unroll
@@ -165,7 +192,8 @@ BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane) {
 template <FwdConfig c, class Program>
 BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Program::Params& program) {
   using T = Type16<c.type>;
-  constexpr bool kScores = Program::kHasScore;  // then scores come scaled
+  constexpr bool kRolled = Program::kHasMask && c.rolled_mask;
+  constexpr bool kScores = Program::kHasScore;  // then scores come scaled, but for a factor
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const auto q_once = smem.q.ref(wg * 64);
   auto q_tile = [&] {  // the descriptors of more columns would not fit registers
@@ -182,7 +210,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   TileInfo at;                // of the next tile of K
   TileRef<c.tile_kv> k_tile;  // where it is: found well before its multiply needs it
   TileClass seen;             // what this warpgroup's rows see of it
-  bool plain;                 // all, and no row waits for its first key: a step without a mask will do
+  bool ready;                 // something, and no row waits for its first key: no maxima will be looked for
+  bool plain;                 // all of it besides: nor will the mask
   bool much = false;          // P_t is too large: to be relieved before it is used
 
   // What the gathered producer's threads wrote becomes visible to wgmma by a fence on this side.
@@ -197,7 +226,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     at = smem.tile_info[k_at.slot()];
     k_tile = smem.k[k_at.slot()].ref();
     seen = at.of(wg);
-    plain = seen == TileClass::all && !softmax.waiting;
+    ready = seen != TileClass::none && !softmax.waiting;
+    plain = ready && seen == TileClass::all;
   };
 
   // Row a, then row b. kCareful: looks for maxima, b's under a's exponentials; between() comes under them
@@ -212,7 +242,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       auto waits = [&](int r) { return softmax.base[r] == kInf && q_row + 8 * r < w.len_q; };
       // All of a warpgroup's warps take the same multiplies, so they decide together. The vote tells the
       // compiler that a warp's lanes do too.
-      softmax.waiting = __any_sync(~0u, ptx::any_of_threads(1 + wg, 128, waits(0) || waits(1)));
+      softmax.waiting =
+          __any_sync(~0u, ptx::any_of_threads(1 + wg, 128, waits(0) || waits(1) || w.pass != Pass::fast));
     }
     pin(s);
     between();
@@ -236,10 +267,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       continue;
     }
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
-    softmax = {kScores ? 1.4426950408889634f : p.scale_log2};
+    softmax = {kScores ? kLog2E * Program::after(program) : p.scale_log2};
     o = {};
     SoftmaxEnd rows;
-    auto end = [&] { rows = softmax.finish(kScores ? 1.f : p.scale); };
+    auto end = [&] { rows = softmax.finish(kScores ? Program::after(program) : p.scale); };
     bool more = w.any_tiles;
 
     // On entry K_t is in shared memory, P_t+1 in probs, and nothing is in flight.
@@ -248,12 +279,14 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       const auto v_tile = smem.v[v_at.slot()].ref();
       wait_full(smem.v_ring, v_at);
       start_pv<T>(o, probs, v_tile);
+      VisibleBits bits;
+      if constexpr (kMasked && kRolled) bits = find_visible<c, Program>(program, w, q_row, at.tile(), lane);
       await<1>(s);
       smem.k_ring.release(k_at);
       more = !at.last();
       if (!more) smem.q_ring.release(q_at);  // the next item's queries load under the rest of this one
-      apply_program<c, Program, kMasked>(s, p, program, w, q_row, at.tile(), lane);
-      to_probs.template operator()<kMasked>(w, q_row, [&] {
+      apply_program<c, Program, kMasked, false>(s, p, program, w, q_row, at.tile(), lane, bits);
+      to_probs.template operator()<false>(w, q_row, [&] {
         // The next step's keys landed long ago, but a branch here keeps the assembler from moving the wait
         // for PV up to the top of the softmax.
         if (more) wait_full(smem.k_ring, k_at);
@@ -284,14 +317,18 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
           look();
           continue;
         }
-        // The first tile has no PV to overlap with.
+        // The first tile has no PV to overlap with. Nor have those behind it while a row has seen nothing.
         start_qk<T, c.head_dim>(s, q_tile(), k_tile);
+        const bool programmed = kScores || seen == TileClass::some;
+        VisibleBits bits;
+        if constexpr (kRolled)
+          if (programmed) bits = find_visible<c, Program>(program, w, q_row, at.tile(), lane);
         await<0>(s);
         smem.k_ring.release(k_at);
         more = !at.last();
         if (!more) smem.q_ring.release(q_at);
-        if (kScores || seen == TileClass::some) {
-          apply_program<c, Program, true>(s, p, program, w, q_row, at.tile(), lane);
+        if (programmed) {
+          apply_program<c, Program, true, true>(s, p, program, w, q_row, at.tile(), lane, bits);
           const int live = w.len_kv - at.tile() * c.tile_kv;
           if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
         }
@@ -311,9 +348,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
 #pragma unroll 1
           while (more && plain && !much) step.template operator()<false>(), careful = false;
 #pragma unroll 1
-          while (more && !plain && !much && seen != TileClass::none)
-            step.template operator()<true>(), careful = true;
-        } while (much || (more && seen != TileClass::none));
+          while (more && ready && !plain && !much) step.template operator()<true>(), careful = false;
+        } while (much || (more && ready));
 
         wait_full(smem.v_ring, v_at);
         start_pv<T>(o, probs, smem.v[v_at.slot()].ref());

@@ -27,6 +27,12 @@ BOLIDE_DEVICE Near near(int first) {
   return {static_cast<float>(first & ~255), static_cast<float>(first & 255)};
 }
 
+/// A score along a row: the product plus rest plus factor times a distance, which is `distance` here and one
+/// more from key to key.
+struct Along {
+  float rest, factor, distance;
+};
+
 // What emitted interval code is written with.
 template <class T>
 BOLIDE_DEVICE Range<T> only(T x) {

@@ -219,16 +219,11 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   return true;
 }
 
-// The next item's number for this CTA, after its first, which is number blockIdx.x. Every item is asked
-// beyond once, so the last of them leaves the counter as it was found; with packed sequences fwd_prepare
-// does.
+// The next item's number for this CTA, after its first, which is number blockIdx.x.
 BOLIDE_DEVICE int next_index(const FwdParams& p, int previous) {
   if (!p.next_work) return previous + ptx::nctaid_x();
   int asked = 0;
-  if (threadIdx.x % 32 == 0) {
-    asked = atomicAdd(p.next_work, 1);
-    if (!p.tile_offsets && asked == p.num_work - 1) *p.next_work = 0;
-  }
+  if (threadIdx.x % 32 == 0) asked = atomicAdd(p.next_work, 1);
   return ptx::nctaid_x() + __shfl_sync(~0u, asked, 0);
 }
 

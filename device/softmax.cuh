@@ -1,10 +1,10 @@
 // Online softmax over the columns of S, for the two rows a thread owns. A row's probabilities are
 // 2^(s * mult - base), and its base is not the maximum seen so far but that of the first tile in which it saw
-// a key: the sum and the output carry the same factor, so any base will do that keeps them in range. A step
-// without a mask therefore looks for no maximum, shuffles nothing and scales no output (d64 +17 %, d128 +8 %,
-// d256 +10 % at 8192 keys); what it watches is the sum it has anyway. When that grows large, the base is
-// raised (relieve); should it grow beyond what may be raised, the item is done again in steps that do look
-// for maxima (begin), and in nothing else differ, bit by bit.
+// a key: the sum and the output carry the same factor, so any base will do that keeps them in range. Once all
+// rows have theirs a step therefore looks for no maximum, shuffles nothing and scales no output (d64 +17 %,
+// d128 +8 %, d256 +10 % at 8192 keys); what it watches is the sum it has anyway. When that grows large, the
+// base is raised (relieve); should it grow beyond what may be raised, the item is done again in steps that do
+// look for maxima (begin), and in nothing else differ, bit by bit.
 #pragma once
 #include "tile.cuh"
 
@@ -12,7 +12,7 @@ namespace bolide::device {
 
 constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
 constexpr float kNegInf = -kInf;
-constexpr float kLn2 = 0.693147180559945f;
+constexpr float kLn2 = 0.693147180559945f, kLog2E = 1.44269504088896f;
 constexpr float kHuge =
     268435456.f;                     // an exponent whose product with the scale rounds by more than 2^x bears
 constexpr float kSteady = 65536.f;   // a base below this can be raised without rounding much
@@ -33,7 +33,7 @@ struct OnlineSoftmax {
   float sum[2] = {0.f, 0.f};     // this thread's share; finish() adds up the quad's
   float tile_sum[2];             // of the tile under way: thousands of equal terms, added one by one, drift
   u32 flags = 0;                 // coarse and beyond, a bit a row each
-  bool waiting = true;           // some row of this warpgroup has seen nothing yet
+  bool waiting = true;  // some row of this warpgroup is without a base, or looks for maxima all along
 
   static constexpr u32 kCoarse = 1, kBeyond = 4;  // << r
 

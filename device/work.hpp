@@ -118,8 +118,7 @@ struct FwdParams {
   int num_work;     ///< dense: work items; packed: not used, tile_offsets says
   const int*
       tile_offsets;  ///< packed: [batch + 2] query tiles before each sequence, by fwd_prepare; else null
-  int* next_work;  ///< zero before the launch, and after it where tile_offsets is null; null: items are dealt
-                   ///< out in turn
+  int* next_work;    ///< fwd_prepare makes it zero; null: items are dealt out in turn
   TileCounts* tile_counts;  ///< with Program::kCounts: what a launch found is added here
   /// FwdConfig::whole only: items of heads_in_l2 pairs, those pairs, the last group's, heads, heads_per_kv.
   Divisor group_items, group_pairs, last_group_pairs, of_batch, of_kv;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -78,7 +79,7 @@ class Emitter {
       const std::string value = fmt::format("v{}", from);
       s.fields += fmt::format(" {} v{};", distance ? "bolide::Near" : type_name(i), i);
       list += (list.empty() ? "" : ", ") + (distance ? "bolide::near(" + value + ")" : value);
-      const std::vector<bool> under = reachable(from);
+      const std::vector<bool> under = reachable({from});
       for (int j = 0; j <= from; ++j) lines[j] = lines[j] || under[j];
     }
     for (int i = 0; i <= root; ++i)
@@ -86,8 +87,29 @@ class Emitter {
     s.body += fmt::format("    return {{{}}};\n", list);
     return s;
   }
-  // The lines that compute `root` from what its row and its column know.
-  std::string mixed(int root, const Side& row, const Side& column) const {
+  // A score as after * core(before * score), both factors numbers: kernels have a factor before and one
+  // behind a score already.
+  struct Core {
+    int root = -1, score = -1;                    // values: the core, and what stands for the score in it
+    std::string before = "1.0f", after = "1.0f";  // of Params
+  };
+  Core core_of(int root) const {
+    Core c{root};
+    if (const auto behind = scaled(root); behind && behind->is_positive)
+      c.root = behind->value, c.after += behind->by;
+    const std::vector<bool> under = reachable({c.root});
+    int users = 0, user = -1;
+    for (int i = 0; i <= c.root; ++i)
+      if (under[i])
+        for (const int a : graph_.values[i].args)
+          if (graph_.values[a].op == Op::score) ++users, user = i;
+    if (users != 1) return c;
+    if (const auto ahead = scaled(user)) c.score = user, c.before += ahead->by;
+    return c;
+  }
+
+  // The lines that compute `root` from what its row and its column know; `score`: see Core.
+  std::string mixed(int root, const Side& row, const Side& column, int score = -1) const {
     std::vector<bool> needed(graph_.values.size()), given(graph_.values.size());
     std::vector<std::string> lines(graph_.values.size());
     for (const auto& [side, name] : {std::pair{&row, "row"}, {&column, "column"}})
@@ -100,12 +122,73 @@ class Emitter {
     for (int i = root; i >= 0; --i) {
       if (!needed[i]) continue;
       if (!given[i]) {
-        lines[i] = point_line(i);
-        for (int a : graph_.values[i].args) needed[a] = true;
+        lines[i] = i == score ? fmt::format("    const float v{} = s;\n", i) : point_line(i);
+        if (i != score)
+          for (int a : graph_.values[i].args) needed[a] = true;
       }
       text = lines[i] + text;
     }
     return text + fmt::format("    return v{};\n", root);
+  }
+
+  // The score, plus what a row decides alone, plus a distance times what a row decides alone. The magnitude
+  // of a distance is one where `mask` (a value, or -1) leaves one sign visible.
+  struct AlongRow {
+    struct Term {
+      int value;
+      bool negative;
+    };
+    std::vector<Term> rest;
+    int factor = -1, distance = -1;  ///< values; no factor: 1
+    bool negative = false;           ///< of the product
+  };
+  std::optional<AlongRow> along_row(int root, int mask) const {
+    AlongRow found;
+    int scores = 0, distances = 0;
+    bool is_sum = true;
+    const auto fixed = [&](int i) { return !by_kv_[i] && !by_score_[i]; };
+    const auto walk = [&](const auto& self, int i, bool negative) -> void {
+      const Graph::Value& v = graph_.values[i];
+      if (v.op == Op::score) {
+        ++scores, is_sum &= !negative;
+      } else if (fixed(i)) {
+        found.rest.push_back({i, negative});
+      } else if (v.op == op_of<op::Add> || v.op == op_of<op::Sub>) {
+        self(self, v.args[0], negative);
+        self(self, v.args[1], negative != (v.op == op_of<op::Sub>));
+      } else if (v.op == op_of<op::Neg>) {
+        self(self, v.args[0], !negative);
+      } else {
+        const bool product = v.op == op_of<op::Mul>, first = product && fixed(v.args[0]);
+        const int distance = product ? v.args[first] : i, factor = product ? v.args[!first] : -1;
+        const int sign = is_distance(distance) ? sign_of(distance, mask) : 0;
+        ++distances, is_sum &= sign != 0 && (factor < 0 || fixed(factor));
+        found.factor = factor, found.distance = distance, found.negative = negative != (sign < 0);
+      }
+    };
+    walk(walk, root, false);
+    if (!is_sum || scores != 1 || distances != 1) return {};
+    return found;
+  }
+  // The lines of Program::along(), if there is one.
+  std::string along(const std::optional<AlongRow>& a) const {
+    if (!a) return "    return {};\n";
+    const int distance = distance_of(a->distance);
+    const bool falls = steps_[distance] < 0;  // from key to key, and so does the factor's sign change
+    std::vector<int> roots{distance};
+    if (a->factor >= 0) roots.push_back(a->factor);
+    std::string rest = "0.0f", text;
+    for (const AlongRow::Term& t : a->rest) {
+      roots.push_back(t.value);
+      rest += fmt::format(" {} v{}", t.negative ? "-" : "+", t.value);
+    }
+    const std::vector<bool> needed = reachable(roots);
+    for (std::size_t i = 0; i < needed.size(); ++i)
+      if (needed[i]) text += point_line(static_cast<int>(i));
+    return text + fmt::format("    return {{{}, {}{}, {}static_cast<float>(v{})}};\n", rest,
+                              a->negative != falls ? "-" : "",
+                              a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor), falls ? "-" : "",
+                              distance);
   }
 
   // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
@@ -185,6 +268,42 @@ class Emitter {
     const int a = graph_.values[i].args[0];
     return is_magnitude(i) ? graph_.values[a].args[0] : a;
   }
+  // What value i multiplies or divides by a number that a product with two more such leaves a number.
+  struct Scaled {
+    int value;
+    std::string by;  // " * x" or " / x" of Params
+    bool is_positive;
+  };
+  std::optional<Scaled> scaled(int i) const {
+    const Graph::Value& v = graph_.values[i];
+    const bool product = v.op == op_of<op::Mul>;
+    if (v.type != Type::floating || (!product && v.op != op_of<op::Div>)) return {};
+    const auto is_factor = [&](int a) {
+      const Graph::Value& n = graph_.values[a];
+      return n.op == Op::constant && std::abs(n.floating) >= 0x1p-40 && std::abs(n.floating) <= 0x1p40;
+    };
+    const bool first = product && is_factor(v.args[0]);
+    if (!first && !is_factor(v.args[1])) return {};
+    const int number = v.args[!first];
+    return Scaled{v.args[first], fmt::format(" {} p.floats[{}]", product ? "*" : "/", places_[number]),
+                  graph_.values[number].floating > 0};
+  }
+  // Which sign a distance has where the mask is true, 1 for a magnitude's of what is not below 0; 0: either.
+  int sign_of(int i, int mask) const {
+    if (!is_magnitude(i)) return 1;
+    const Graph::Value& d = graph_.values[distance_of(i)];
+    if (mask < 0 || d.op != op_of<op::Sub>) return 0;
+    int sign = 0;
+    const auto visit = [&](int c, bool positive) {  // a < b or a <= b
+      const std::vector<int>& sides = graph_.values[c].args;
+      if (d.args[0] == sides[1] && d.args[1] == sides[0]) sign = positive ? 1 : -1;
+      if (d.args[0] == sides[0] && d.args[1] == sides[1]) sign = positive ? -1 : 1;
+    };
+    const Op op = graph_.values[mask].op;
+    if (op == op_of<op::Less> || op == op_of<op::LessEqual>) visit(mask, true);
+    else if (op == op_of<op::And>) each_joined_comparison(graph_, mask, visit);
+    return sign;
+  }
   std::string distance_text(int i) const {
     const std::string text = fmt::format("row.v{}.at({}offset)", i, steps_[distance_of(i)] < 0 ? "-" : "");
     return is_magnitude(i) ? "bolide::op::magnitude(" + text + ")" : text;
@@ -217,10 +336,10 @@ class Emitter {
     return RangedTable{v.table, moving.size() == 2 ? moving[0] : -1, moving.back()};
   }
 
-  std::vector<bool> reachable(int root) const {
+  std::vector<bool> reachable(const std::vector<int>& roots) const {
     std::vector<bool> needed(graph_.values.size());
-    needed[root] = true;
-    for (int i = root; i >= 0; --i) {
+    for (const int root : roots) needed[root] = true;
+    for (int i = static_cast<int>(needed.size()) - 1; i >= 0; --i) {
       const Graph::Value& v = graph_.values[i];
       if (!needed[i]) continue;
       for (int a : v.args) needed[a] = true;
@@ -472,6 +591,17 @@ struct Program {{
                                    [[maybe_unused]] const ScoreColumn& column,
                                    [[maybe_unused]] const bolide::Point& at, [[maybe_unused]] float offset) {{
 {}  }}
+  BOLIDE_DEVICE static float before([[maybe_unused]] const Params& p) {{ return {}; }}
+  BOLIDE_DEVICE static float after([[maybe_unused]] const Params& p) {{ return {}; }}
+  BOLIDE_DEVICE static float core([[maybe_unused]] const Params& p, [[maybe_unused]] float s,
+                                  [[maybe_unused]] const ScoreRow& row,
+                                  [[maybe_unused]] const ScoreColumn& column,
+                                  [[maybe_unused]] const bolide::Point& at, [[maybe_unused]] float offset) {{
+{}  }}
+  static constexpr bool kAlongRow = {};
+  BOLIDE_DEVICE static bolide::Along along([[maybe_unused]] const Params& p,
+                                           [[maybe_unused]] const bolide::Point& at) {{
+{}  }}
   BOLIDE_DEVICE static float score(const Params& p, float s, const bolide::Point& at) {{
     return score(p, s, score_row(p, at), score_column(p, at), at, 0.0f);
   }}
@@ -518,10 +648,16 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   }
   Emitter::Side score_row{{}, "    return {};\n", {}, {}}, score_column = score_row;
   std::string score_body = "    return s;\n";
+  std::optional<Emitter::AlongRow> along_row;
+  Emitter::Core core;
+  std::string core_body = score_body;
   if (score) {
     const int root = graph.roots.back();
+    along_row = emitter.along_row(root, mask ? graph.roots.front() : -1);
     score_row = emitter.side(root, true, true), score_column = emitter.side(root, false, true);
     score_body = emitter.mixed(root, score_row, score_column);
+    core = emitter.core_of(root);
+    core_body = emitter.mixed(core.root, score_row, score_column, core.score);
   }
   const std::string class_body = !mask ? "    return bolide::TileClass::all;\n"
                                  : tiles.classes == Classes::on
@@ -534,7 +670,8 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
       fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
                   bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
                   column.fields, row.body, column.body, mask_body, score_row.fields, score_column.fields,
-                  !score_column.values.empty(), score_row.body, score_column.body, score_body, class_body);
+                  !score_column.values.empty(), score_row.body, score_column.body, score_body, core.before,
+                  core.after, core_body, along_row.has_value(), emitter.along(along_row), class_body);
   e.hash = hash_of(e.text);
   return e;
 }

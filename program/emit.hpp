@@ -20,8 +20,9 @@ struct RangedTable {
 };
 
 /// A translation unit's `struct Program`, standing on device/program.cuh (which it includes), with static
-/// functions mask, score and classify. `text` is the same for all numbers and tensor contents, so that
-/// changing one recompiles nothing; `hash` is of the text.
+/// functions mask, score, its faster forms (along; before, core and after) and classify. `text` is the same
+/// for all tensor contents and, but for the few that emit() names, for all numbers, so that changing one
+/// recompiles nothing; `hash` is of the text.
 struct Emitted {
   std::string text;
   std::uint64_t hash = 0;
@@ -33,8 +34,9 @@ struct Emitted {
 };
 
 /// Integer values are 32-bit where that provably gives what 64 bits would, for positions and lengths within
-/// +-2^29, batch below 2^29, heads below 2^20, and numbers of up to 2^20 (larger ones are a different text).
-/// Throws Error{refused} for a captured tensor with an axis of 2^31 or more.
+/// +-2^29, batch below 2^29, heads below 2^20, and numbers of up to 2^20 (larger ones are a different text,
+/// as are factors around a score beyond 2^-40 to 2^40, or behind all of it below 0). Throws Error{refused}
+/// for a captured tensor with an axis of 2^31 or more.
 Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles = {});
 
 /// The bytes of Program::Params. The classifier knows nothing of the tables whose ranges are null here; they

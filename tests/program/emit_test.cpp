@@ -50,6 +50,14 @@ class Compiled {
               "  bolide::Point at = first; at.kv += offset;\n"
               "  return Program::score(p, s, Program::score_row(p, first), Program::score_column(p, at), at, "
               "static_cast<float>(offset)); }\n"
+           << "extern \"C\" float in_short" << n
+           << "(const Program::Params& p, float s, const bolide::Point& first, int offset) {\n"
+              "  bolide::Point at = first; at.kv += offset;\n"
+              "  const bolide::Along along = Program::along(p, first);\n"
+              "  if (Program::kAlongRow)\n"
+              "    return s + along.rest + along.factor * (along.distance + static_cast<float>(offset));\n"
+              "  return Program::core(p, s * Program::before(p), Program::score_row(p, first), "
+              "Program::score_column(p, at), at, static_cast<float>(offset)) * Program::after(p); }\n"
            << "extern \"C\" bolide::TileClass classify" << n
            << "(const Program::Params& p, const bolide::Tile& t) { return Program::classify(p, t); }\n"
            << "extern \"C\" unsigned long size" << n << "() { return sizeof(Program::Params); }\n}\n";
@@ -222,6 +230,56 @@ TEST(Emit, RandomProgramsComputeWhatTheEvaluatorsCompute) {
     }
   }
   EXPECT_GT(decided, 500);
+}
+
+// What kernels of 16-bit types compute instead of a score: the same but for rounding, wherever it is visible.
+TEST(Emit, KernelsComputeScoresInShort) {
+  const std::vector<float> slopes = {0.84f, 0.3f, 1e-3f};
+  const Bindings names{{"slope", Tensor(slopes.data(), {3})}};
+  struct {
+    const char *mask, *score;
+    bool along_row;
+  } const cases[] = {{"kv <= q", "score - slope[h] * abs(q - kv)", true},
+                     {"kv <= q && q - kv < 40", "score - abs(kv - q) * slope[h] + 3.0", true},
+                     {"q - 40 < kv && !(q < kv)", "slope[h] + (score - abs(q - kv))", true},
+                     {"kv > q", "score - slope[h] * abs(q - kv)", true},
+                     {"", "0.25 * (kv - q) + score", true},
+                     {"", "(score - (kv - q) * slope[h]) - (slope[b] - q)", true},
+                     {"", "score - slope[h] * (q - kv) - slope[b] * (kv - q)", false},
+                     {"", "score + slope[h]", false},
+                     {"", "score", false},
+                     {"", "score - slope[h] * abs(q - kv)", false},
+                     {"kv <= q || kv < 5", "score - slope[h] * abs(q - kv)", false},
+                     {"kv <= q", "20 * tanh(score / 20)", false},
+                     {"kv <= q", "tanh(0.05 * score) * 20 / 2", false},
+                     {"", "-3 * score", false},
+                     {"", "3 * max(score / 4, score * 2)", false},
+                     {"", "2 * (slope[h] * score - 1)", false},
+                     {"", "score * slope[h]", false}};
+  std::vector<Emitted> emitted;
+  for (const auto& c : cases)
+    emitted.push_back(program::emit(*c.mask ? Mask::parse(c.mask) : Mask(), Score::parse(c.score, names)));
+  const Compiled compiled(emitted);
+  for (std::size_t i = 0; i < emitted.size(); ++i) {
+    EXPECT_EQ(emitted[i].text.find("kAlongRow = true") != std::string::npos, cases[i].along_row)
+        << cases[i].score;
+    const Params params(emitted[i]);
+    const auto mask = compiled.get<Compiled::MaskFunction>("mask", i);
+    const auto exact = compiled.get<Compiled::ScoreFromFunction>("score_from", i),
+               in_short = compiled.get<Compiled::ScoreFromFunction>("in_short", i);
+    for (int q = 0; q < 60; q += 7)
+      for (int first = 0; first < 64; first += 16)
+        for (int offset = 0; offset < 16; ++offset) {
+          const Point row{q % 2, q % 3, q, first, 64, 64};
+          Point at = row;
+          at.kv += offset;
+          const float s = 0.37f * static_cast<float>(q - 30 + offset);
+          if (*cases[i].mask && !mask(params.data(), at)) continue;
+          const float expected = exact(params.data(), s, row, offset);
+          ASSERT_NEAR(in_short(params.data(), s, row, offset), expected, 1e-6 * (1 + std::abs(expected)))
+              << cases[i].score << emitted[i].text;
+        }
+  }
 }
 
 TEST(Emit, T132_WhatCOrHardwareLeaveOpenIsDefinedAlike) {
@@ -434,6 +492,10 @@ TEST(Emit, TextIsTheSameForAllNumbersAndContents) {
             text("kv <= q && q - kv < -7 && doc[q] == 99", Tensor(b.data(), {4})));
   EXPECT_EQ(text("kv <= q && q < 3", Tensor(a.data(), {3})), text("q < 4 && kv <= q", Tensor(a.data(), {3})));
   EXPECT_NE(text("kv <= q", Tensor(a.data(), {3})), text("kv < q", Tensor(a.data(), {3})));
+  const auto score = [](const std::string& s) { return program::emit(causal(), Score::parse(s)).text; };
+  EXPECT_EQ(score("20 * tanh(score / 30)"), score("3e5 * tanh(score / -0.01)"));
+  EXPECT_NE(score("20 * tanh(score / 30)"), score("-20 * tanh(score / 30)"));  // a softmax scale is positive
+  EXPECT_NE(score("20 * tanh(score / 30)"), score("20 * tanh(score / 1e13)"));
   const Emitted e = program::emit(causal(), softcap(30));
   EXPECT_EQ(e.floats, (std::vector<float>{30, 1.0f / 30}));  // the cap, and what scores are multiplied by
 }
