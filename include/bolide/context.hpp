@@ -37,7 +37,7 @@ struct Explanation {
 
 /// How a problem will be run. Immutable, cheap to copy, safe to share between threads. It holds for every
 /// problem with the same shapes, strides, types, alignment, layouts, scale and programs; lengths, tables
-/// and the numbers in programs may differ.
+/// and the numbers in programs may differ; a GPU refuses the few numbers that ask for another kernel.
 class Plan {
  public:
   std::size_t workspace_bytes() const;

@@ -156,6 +156,10 @@ TEST_F(BackendTest, NumbersOfAProgramMayChangeUnderAPlan) {
   run(*planned, p);
   (void)plan(p);
   EXPECT_EQ(store()->statistics().compiled, compiled) << "one text for all numbers";
+  p.score = Score::parse("30 * tanh(score / -20)");
+  const auto capped = plan(p);
+  p.score = Score::parse("0.01 * tanh(score / 5000)");
+  run(*capped, p);
 }
 
 // Numbers that the emitted text depends on: their kernel is another one, and its parameters may be longer.
@@ -175,6 +179,12 @@ TEST_F(BackendTest, NumbersThatAskForAnotherKernelAreRefused) {
   low.score = Score::parse("where(kv <= q, score, -1e30)");
   refused(hidden, low);
   refused(low, hidden);
+  ForwardProblem scaled = p, negated = p, tiny = p;  // the factor behind a score is a softmax scale's
+  scaled.score = Score::parse("2 * score"), negated.score = Score::parse("-2 * score");
+  tiny.score = Score::parse("1e-15 * score");
+  refused(scaled, negated);
+  refused(negated, scaled);
+  refused(scaled, tiny);
 }
 
 TEST_F(BackendTest, ExplainNamesTheDecisions) {
