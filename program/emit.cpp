@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -12,6 +11,7 @@
 #include "program/bounds.hpp"
 #include "program/graph.hpp"
 #include "program/linear.hpp"
+#include "program/score_form.hpp"
 
 static_assert(bolide::program::kMostRangedTables == bolide::RangeTasks::kMost);
 
@@ -39,10 +39,10 @@ class Emitter {
     infer_ranges();
     for (std::size_t i = 0; i < graph.values.size(); ++i) {
       const Graph::Value& v = graph.values[i];
-      bool by_q = v.op == Op::q, by_kv = v.op == Op::kv, by_score = v.op == Op::score;
-      for (int a : v.args) by_q |= by_q_[a], by_kv |= by_kv_[a], by_score |= by_score_[a];
-      by_q_.push_back(by_q), by_kv_.push_back(by_kv), by_score_.push_back(by_score);
-      moves_.push_back(by_q || by_kv || by_score);
+      bool by_q = v.op == Op::q, by_kv = v.op == Op::kv;
+      for (int a : v.args) by_q |= by_q_[a], by_kv |= by_kv_[a];
+      by_q_.push_back(by_q), by_kv_.push_back(by_kv);
+      moves_.push_back(by_q || v.along_keys);
       steps_.push_back(step_of(static_cast<int>(i)));
       multiples_.push_back(is_multiple(v));
       number(v);
@@ -56,59 +56,35 @@ class Emitter {
     std::string fields, body;  // of a struct, and of the function that fills it in
     std::vector<int> values, distances;
   };
-  // With `distances`, a distance is a row's: found from that to its first key (see is_distance).
+  // With `distances`, a distance is a row's: found from that to its first key (see Distance).
   Side side(int root, bool of_rows, bool distances) const {
     const std::size_t size = graph_.values.size();
-    std::vector<bool> needed(size), lines(size);
-    std::vector<int> wanted;
+    std::vector<bool> needed(size);
+    std::vector<int> wanted, roots;
     needed[root] = true;
     for (int i = root; i >= 0; --i) {
       if (!needed[i]) continue;
-      const bool distance = distances && is_distance(i), own = !distance && is_side(i, of_rows);
-      if (own || (distance && of_rows)) wanted.push_back(i);
-      if (!own && !distance)
+      const bool is_distance = distances && distance(i), own = !is_distance && is_side(i, of_rows);
+      if (own || (is_distance && of_rows)) wanted.push_back(i);
+      if (!own && !is_distance)
         for (int a : graph_.values[i].args) needed[a] = true;
     }
     std::reverse(wanted.begin(), wanted.end());
     Side s;
     std::string list;
     for (int i : wanted) {
-      const bool distance = distances && is_distance(i);
-      (distance ? s.distances : s.values).push_back(i);
-      const int from = distance ? distance_of(i) : i;
-      const std::string value = fmt::format("v{}", from);
-      s.fields += fmt::format(" {} v{};", distance ? "bolide::Near" : type_name(i), i);
-      list += (list.empty() ? "" : ", ") + (distance ? "bolide::near(" + value + ")" : value);
-      const std::vector<bool> under = reachable({from});
-      for (int j = 0; j <= from; ++j) lines[j] = lines[j] || under[j];
+      const std::optional<Distance> d = distances ? distance(i) : std::nullopt;
+      (d ? s.distances : s.values).push_back(i);
+      roots.push_back(d ? d->keys : i);
+      const std::string value = fmt::format("v{}", roots.back());
+      s.fields += fmt::format(" {} v{};", d ? "bolide::Near" : type_name(i), i);
+      list += (list.empty() ? "" : ", ") + (d ? "bolide::near(" + value + ")" : value);
     }
-    for (int i = 0; i <= root; ++i)
-      if (lines[i]) s.body += point_line(i);
-    s.body += fmt::format("    return {{{}}};\n", list);
+    s.body = point_lines(roots) + fmt::format("    return {{{}}};\n", list);
     return s;
   }
-  // A score as after * core(before * score), both factors numbers: kernels have a factor before and one
-  // behind a score already.
-  struct Core {
-    int root = -1, score = -1;                    // values: the core, and what stands for the score in it
-    std::string before = "1.0f", after = "1.0f";  // of Params
-  };
-  Core core_of(int root) const {
-    Core c{root};
-    if (const auto behind = scaled(root); behind && behind->is_positive)
-      c.root = behind->value, c.after += behind->by;
-    const std::vector<bool> under = reachable({c.root});
-    int users = 0, user = -1;
-    for (int i = 0; i <= c.root; ++i)
-      if (under[i])
-        for (const int a : graph_.values[i].args)
-          if (graph_.values[a].op == Op::score) ++users, user = i;
-    if (users != 1) return c;
-    if (const auto ahead = scaled(user)) c.score = user, c.before += ahead->by;
-    return c;
-  }
 
-  // The lines that compute `root` from what its row and its column know; `score`: see Core.
+  // The lines that compute `root` from what its row and its column know; `score`: see ScoreCore.
   std::string mixed(int root, const Side& row, const Side& column, int score = -1) const {
     std::vector<bool> needed(graph_.values.size()), given(graph_.values.size());
     std::vector<std::string> lines(graph_.values.size());
@@ -116,7 +92,8 @@ class Emitter {
       for (int i : side->values)
         given[i] = true, lines[i] = fmt::format("    const {} v{} = {}.v{};\n", type_name(i), i, name, i);
     for (int i : row.distances)
-      given[i] = true, lines[i] = fmt::format("    const float v{} = {};\n", i, distance_text(i));
+      given[i] = true,
+      lines[i] = fmt::format("    const float v{} = {};\n", i, distance_text(i, *distance(i)));
     needed[root] = true;
     std::string text;
     for (int i = root; i >= 0; --i) {
@@ -131,64 +108,29 @@ class Emitter {
     return text + fmt::format("    return v{};\n", root);
   }
 
-  // The score, plus what a row decides alone, plus a distance times what a row decides alone. The magnitude
-  // of a distance is one where `mask` (a value, or -1) leaves one sign visible.
-  struct AlongRow {
-    struct Term {
-      int value;
-      bool negative;
-    };
-    std::vector<Term> rest;
-    int factor = -1, distance = -1;  ///< values; no factor: 1
-    bool negative = false;           ///< of the product
-  };
-  std::optional<AlongRow> along_row(int root, int mask) const {
-    AlongRow found;
-    int scores = 0, distances = 0;
-    bool is_sum = true;
-    const auto fixed = [&](int i) { return !by_kv_[i] && !by_score_[i]; };
-    const auto walk = [&](const auto& self, int i, bool negative) -> void {
-      const Graph::Value& v = graph_.values[i];
-      if (v.op == Op::score) {
-        ++scores, is_sum &= !negative;
-      } else if (fixed(i)) {
-        found.rest.push_back({i, negative});
-      } else if (v.op == op_of<op::Add> || v.op == op_of<op::Sub>) {
-        self(self, v.args[0], negative);
-        self(self, v.args[1], negative != (v.op == op_of<op::Sub>));
-      } else if (v.op == op_of<op::Neg>) {
-        self(self, v.args[0], !negative);
-      } else {
-        const bool product = v.op == op_of<op::Mul>, first = product && fixed(v.args[0]);
-        const int distance = product ? v.args[first] : i, factor = product ? v.args[!first] : -1;
-        const int sign = is_distance(distance) ? sign_of(distance, mask) : 0;
-        ++distances, is_sum &= sign != 0 && (factor < 0 || fixed(factor));
-        found.factor = factor, found.distance = distance, found.negative = negative != (sign < 0);
-      }
-    };
-    walk(walk, root, false);
-    if (!is_sum || scores != 1 || distances != 1) return {};
-    return found;
+  std::optional<ScoreAlongRow> along_row(int root, int mask) const {
+    return score_along_row(graph_, steps_, root, mask);
   }
   // The lines of Program::along(), if there is one.
-  std::string along(const std::optional<AlongRow>& a) const {
+  std::string along(const std::optional<ScoreAlongRow>& a) const {
     if (!a) return "    return {};\n";
-    const int distance = distance_of(a->distance);
-    const bool falls = steps_[distance] < 0;  // from key to key, and so does the factor's sign change
-    std::vector<int> roots{distance};
+    const bool falls = steps_[a->keys] < 0;  // from key to key, and so does the factor's sign change
+    std::vector<int> roots{a->keys};
     if (a->factor >= 0) roots.push_back(a->factor);
-    std::string rest = "0.0f", text;
-    for (const AlongRow::Term& t : a->rest) {
+    std::string rest = "0.0f";
+    for (const ScoreAlongRow::Term& t : a->rest) {
       roots.push_back(t.value);
       rest += fmt::format(" {} v{}", t.negative ? "-" : "+", t.value);
     }
-    const std::vector<bool> needed = reachable(roots);
-    for (std::size_t i = 0; i < needed.size(); ++i)
-      if (needed[i]) text += point_line(static_cast<int>(i));
-    return text + fmt::format("    return {{{}, {}{}, {}static_cast<float>(v{})}};\n", rest,
-                              a->negative != falls ? "-" : "",
-                              a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor), falls ? "-" : "",
-                              distance);
+    return point_lines(roots) + fmt::format("    return {{{}, {}{}, {}static_cast<float>(v{})}};\n", rest,
+                                            a->negative != falls ? "-" : "",
+                                            a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor),
+                                            falls ? "-" : "", a->keys);
+  }
+  // A factor of a score, of Params.
+  std::string factor(const ScoreCore::Factor& f) const {
+    if (f.number < 0) return "1.0f";
+    return fmt::format("1.0f {} p.floats[{}]", f.divides ? "/" : "*", places_[f.number]);
   }
 
   // The lines that bound `root` over a tile; what does not move within the tile is computed as at a point.
@@ -250,7 +192,7 @@ class Emitter {
   // How an integer changes from one key to the next, where that is by 1 or -1 everywhere; else 0.
   int step_of(int i) const {
     const Graph::Value& v = graph_.values[i];
-    if (v.type != Type::integer || !is_int32(i) || by_score_[i]) return 0;
+    if (v.type != Type::integer || !is_int32(i) || graph_.values[i].uses_score) return 0;
     if (v.op == Op::kv) return 1;
     if (v.op == op_of<op::Neg>) return -steps_[v.args[0]];
     const bool add = v.op == op_of<op::Add>;
@@ -258,59 +200,14 @@ class Emitter {
     if (!by_kv_[v.args[1]]) return steps_[v.args[0]];
     return by_kv_[v.args[0]] ? 0 : add ? steps_[v.args[1]] : -steps_[v.args[1]];
   }
-  // A number of keys as a Float, or its magnitude: what may be found from that of the row's first key, since
-  // conversions share the unit that exponentials need.
-  bool is_distance(int i) const {
-    return graph_.values[i].op == op_of<op::ToFloat> && steps_[distance_of(i)] != 0;
-  }
-  bool is_magnitude(int i) const { return graph_.values[graph_.values[i].args[0]].op == op_of<op::Abs>; }
-  int distance_of(int i) const {
-    const int a = graph_.values[i].args[0];
-    return is_magnitude(i) ? graph_.values[a].args[0] : a;
-  }
-  // What value i multiplies or divides by a number that a product with two more such leaves a number.
-  struct Scaled {
-    int value;
-    std::string by;  // " * x" or " / x" of Params
-    bool is_positive;
-  };
-  std::optional<Scaled> scaled(int i) const {
-    const Graph::Value& v = graph_.values[i];
-    const bool product = v.op == op_of<op::Mul>;
-    if (v.type != Type::floating || (!product && v.op != op_of<op::Div>)) return {};
-    const auto is_factor = [&](int a) {
-      const Graph::Value& n = graph_.values[a];
-      return n.op == Op::constant && std::abs(n.floating) >= 0x1p-40 && std::abs(n.floating) <= 0x1p40;
-    };
-    const bool first = product && is_factor(v.args[0]);
-    if (!first && !is_factor(v.args[1])) return {};
-    const int number = v.args[!first];
-    return Scaled{v.args[first], fmt::format(" {} p.floats[{}]", product ? "*" : "/", places_[number]),
-                  graph_.values[number].floating > 0};
-  }
-  // Which sign a distance has where the mask is true, 1 for a magnitude's of what is not below 0; 0: either.
-  int sign_of(int i, int mask) const {
-    if (!is_magnitude(i)) return 1;
-    const Graph::Value& d = graph_.values[distance_of(i)];
-    if (mask < 0 || d.op != op_of<op::Sub>) return 0;
-    int sign = 0;
-    const auto visit = [&](int c, bool positive) {  // a < b or a <= b
-      const std::vector<int>& sides = graph_.values[c].args;
-      if (d.args[0] == sides[1] && d.args[1] == sides[0]) sign = positive ? 1 : -1;
-      if (d.args[0] == sides[0] && d.args[1] == sides[1]) sign = positive ? -1 : 1;
-    };
-    const Op op = graph_.values[mask].op;
-    if (op == op_of<op::Less> || op == op_of<op::LessEqual>) visit(mask, true);
-    else if (op == op_of<op::And>) each_joined_comparison(graph_, mask, visit);
-    return sign;
-  }
-  std::string distance_text(int i) const {
-    const std::string text = fmt::format("row.v{}.at({}offset)", i, steps_[distance_of(i)] < 0 ? "-" : "");
-    return is_magnitude(i) ? "bolide::op::magnitude(" + text + ")" : text;
+  std::optional<Distance> distance(int i) const { return distance_of(graph_, steps_, i); }
+  std::string distance_text(int i, const Distance& d) const {
+    const std::string text = fmt::format("row.v{}.at({}offset)", i, steps_[d.keys] < 0 ? "-" : "");
+    return d.magnitude ? "bolide::op::magnitude(" + text + ")" : text;
   }
   bool is_side(int i, bool of_rows) const {
     const Op op = graph_.values[i].op;
-    if (is_leaf(op) || op == Op::constant || by_score_[i]) return false;
+    if (is_leaf(op) || op == Op::constant || graph_.values[i].uses_score) return false;
     return of_rows ? !by_kv_[i] : by_kv_[i] && !by_q_[i];
   }
 
@@ -334,17 +231,6 @@ class Emitter {
       if (moves_[v.args[axis]]) moving.push_back(static_cast<int>(axis));
     if (moving.empty() || moving.size() > 2) return {};
     return RangedTable{v.table, moving.size() == 2 ? moving[0] : -1, moving.back()};
-  }
-
-  std::vector<bool> reachable(const std::vector<int>& roots) const {
-    std::vector<bool> needed(graph_.values.size());
-    for (const int root : roots) needed[root] = true;
-    for (int i = static_cast<int>(needed.size()) - 1; i >= 0; --i) {
-      const Graph::Value& v = graph_.values[i];
-      if (!needed[i]) continue;
-      for (int a : v.args) needed[a] = true;
-    }
-    return needed;
   }
 
   bool is_int32(int i) const { return fits_int(ranges_[i].integer); }
@@ -399,6 +285,14 @@ class Emitter {
     return v.type == Type::integer && working != type ? fmt::format("{}<{}>({})", narrow, type, text) : text;
   }
 
+  // Of what `roots` are computed from, and of them.
+  std::string point_lines(const std::vector<int>& roots) const {
+    const std::vector<bool> needed = graph_.reachable(roots);
+    std::string text;
+    for (std::size_t i = 0; i < needed.size(); ++i)
+      if (needed[i]) text += point_line(static_cast<int>(i));
+    return text;
+  }
   std::string point_line(int i) const {
     const Graph::Value& v = graph_.values[i];
     std::string text;
@@ -546,7 +440,7 @@ class Emitter {
 
   const Graph& graph_;
   std::vector<AnyRange> ranges_;
-  std::vector<bool> by_q_, by_kv_, by_score_;
+  std::vector<bool> by_q_, by_kv_;
   std::vector<int> steps_;              // see step_of
   std::vector<bool> moves_;             // changes within a tile
   std::vector<bool> multiples_;         // the score times what all scores share
@@ -648,15 +542,15 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   }
   Emitter::Side score_row{{}, "    return {};\n", {}, {}}, score_column = score_row;
   std::string score_body = "    return s;\n";
-  std::optional<Emitter::AlongRow> along_row;
-  Emitter::Core core;
+  std::optional<ScoreAlongRow> along_row;
+  ScoreCore core;
   std::string core_body = score_body;
   if (score) {
     const int root = graph.roots.back();
     along_row = emitter.along_row(root, mask ? graph.roots.front() : -1);
     score_row = emitter.side(root, true, true), score_column = emitter.side(root, false, true);
     score_body = emitter.mixed(root, score_row, score_column);
-    core = emitter.core_of(root);
+    core = score_core(graph, root);
     core_body = emitter.mixed(core.root, score_row, score_column, core.score);
   }
   const std::string class_body = !mask ? "    return bolide::TileClass::all;\n"
@@ -666,12 +560,12 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   const bool masks = mask || tiles.classes == Classes::partial;
   e.ranges = emitter.ranges, e.unranged = emitter.unranged;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
-  e.text =
-      fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
-                  bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
-                  column.fields, row.body, column.body, mask_body, score_row.fields, score_column.fields,
-                  !score_column.values.empty(), score_row.body, score_column.body, score_body, core.before,
-                  core.after, core_body, along_row.has_value(), emitter.along(along_row), class_body);
+  e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
+                       bool(score), mask && tiles.classes != Classes::partial, tiles.counts, row.fields,
+                       column.fields, row.body, column.body, mask_body, score_row.fields, score_column.fields,
+                       !score_column.values.empty(), score_row.body, score_column.body, score_body,
+                       emitter.factor(core.before), emitter.factor(core.after), core_body,
+                       along_row.has_value(), emitter.along(along_row), class_body);
   e.hash = hash_of(e.text);
   return e;
 }

@@ -117,4 +117,13 @@ void Graph::renumber() {
   tables = std::move(ordered_tables);
 }
 
+std::vector<bool> Graph::reachable(const std::vector<int>& from) const {
+  std::vector<bool> reached(values.size());
+  for (const int i : from) reached[i] = true;
+  for (std::size_t i = values.size(); i-- > 0;)
+    if (reached[i])
+      for (const int a : values[i].args) reached[a] = true;
+  return reached;
+}
+
 }  // namespace bolide::program

@@ -27,6 +27,8 @@ struct Graph {
   explicit Graph(const Expr& e) : Graph(std::span(&e, 1)) {}
   const Value& root(int i = 0) const { return values[roots[i]]; }
   const Value& arg(const Value& v, int i) const { return values[v.args[i]]; }
+  /// By value: whether one of `from` is computed with it, or is it.
+  std::vector<bool> reachable(const std::vector<int>& from) const;
 
  private:
   void renumber();
