@@ -102,8 +102,8 @@ void set_results(FwdParams& f, const ForwardProblem& p, const Sizes& s, const Fo
   }
   const std::int64_t batch = c.packed ? 1 : s.batch, rows = c.packed ? p.q.size(0) : s.rows_q,
                      heads = s.heads_q;
-  f.out = {workspace + c.workspace.partial_out, rows * heads * s.head_dim_v, heads * s.head_dim_v,
-           s.head_dim_v};
+  const std::int64_t columns = c.partial_columns(s);
+  f.out = {workspace + c.workspace.partial_out, rows * heads * columns, heads * columns, columns};
   f.out_split_stride = batch * f.out.batch_stride;
   f.lse = reinterpret_cast<float*>(workspace + c.workspace.partial_lse);
   f.lse_batch_stride = heads * rows, f.lse_head_stride = rows, f.lse_row_stride = 1,
@@ -124,6 +124,7 @@ device::CombineParams combine_params(const ForwardProblem& p, const Sizes& s, co
   to.batch = c.packed ? 1 : static_cast<int>(s.batch), to.heads = f.heads;
   to.rows = static_cast<int>(c.packed ? p.q.size(0) : s.rows_q);
   to.head_dim_v = f.head_dim_v, to.num_splits = f.num_splits;
+  to.partial_columns = static_cast<int>(c.partial_columns(s));
   return to;
 }
 

@@ -110,17 +110,19 @@ BOLIDE_DEVICE bool any_nan(const Frag<kCols>& o, int r) {
   return any[0] | any[1] | any[2];
 }
 
-template <int kCols>
+// kPairs: out is aligned to 8 bytes and has an even number of columns.
+template <bool kPairs, int kCols>
 BOLIDE_DEVICE void store_row32(float* out, const Frag<kCols>& o, int r, float norm, bool write, int columns,
                                int lane) {
-  const bool aligned = (reinterpret_cast<u64>(out) & 7) == 0;
+  const bool aligned = kPairs || (reinterpret_cast<u64>(out) & 7) == 0;
   if (!write) return;
 #pragma unroll
   for (int i = 2 * r; i < o.kSize; i += 4) {
     const int col = o.col_of(i, lane);
     const float x = o.x[i] * norm, y = o.x[i + 1] * norm;
-    if (aligned && col + 2 <= columns) *reinterpret_cast<float2*>(out + col) = {x, y};
-    else {
+    if (kPairs ? col < columns : aligned && col + 2 <= columns) {
+      *reinterpret_cast<float2*>(out + col) = {x, y};
+    } else if (!kPairs) {
       if (col < columns) out[col] = x;
       if (col + 1 < columns) out[col + 1] = y;
     }
@@ -159,9 +161,9 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 
 // Writes this thread's rows q_row and q_row + 8. Returns why the item is suspicious, if it is: a row whose
 // sum is sound holds a NaN, which only V can have brought; or its scores were beyond the fast steps.
-template <FwdConfig c, class Smem>
+template <FwdConfig c, class Smem, bool kAlong>
 BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
-                        const OnlineSoftmax& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
+                        const OnlineSoftmax<kAlong>& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
   float norm[2] = {rows.norm[0], rows.norm[1]}, lse = rows.top + rows.log_sum;
   bool shows_nan = false, is_beyond = false;
@@ -188,7 +190,7 @@ BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const
       const bool live = row < w.len_q;
       Out* out = out_row<Out>(p, w, row);
       if constexpr (c.out_type == Element::f32) {
-        store_row32(out, o, r, norm[r], live, p.head_dim_v, lane);
+        store_row32<c.partial>(out, o, r, norm[r], live, p.head_dim_v, lane);
       } else {
         if (!BOLIDE_RARELY(!w.whole_chunks))
           store_chunks<Type16<c.out_type>>(out, o, r, norm[r], live, p.head_dim_v, lane);

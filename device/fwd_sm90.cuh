@@ -112,13 +112,16 @@ BOLIDE_DEVICE VisibleBits find_visible(const typename Program::Params& program, 
   return bits;
 }
 
+template <class Program>
+using Softmax = OnlineSoftmax<Program::kHasScore && Program::kAlongRow>;
+
 // Applies scale, score (but for Program::after) and mask to this thread's part of S, in the contract's order
 // (C2). kMasked: for tiles the schedule could not call wholly visible. kCareful: in passes but the fast one,
 // too.
 template <FwdConfig c, class Program, bool kMasked, bool kCareful>
-BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
+BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, const FwdParams& p,
                                  const typename Program::Params& program, const WorkItem& w, int q_row,
-                                 int tile, int lane, const VisibleBits& bits) {
+                                 int tile, int lane, const VisibleBits& bits, bool masked = kMasked) {
   constexpr bool kScores = Program::kHasScore, kMask = kMasked && Program::kHasMask;
   constexpr int kColumns = c.tile_kv / 4;  // a row's, in a thread
   if constexpr (!kMasked && !kScores) return;
@@ -126,15 +129,8 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
   auto point = [&](int r) { return point_of(w, q_row + 8 * r, first_key); };
   if constexpr (kScores && Program::kAlongRow) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const Along along = Program::along(program, point(r));
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        const float offset = static_cast<float>(8 * (n / 2) + n % 2);
-        float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
-        x = __fmaf_rn(along.distance + offset, along.factor, __fmaf_rn(x, p.scale, along.rest));
-      }
-    }
+    for (int r = 0; r < 2; ++r)
+      softmax.begin_line(r, p.scale, tile * c.tile_kv);
   } else if constexpr (kScores) {
     const float before = p.scale * Program::before(program);
     const typename Program::ScoreRow rows[2] = {Program::score_row(program, point(0)),
@@ -152,7 +148,7 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
       x = Program::core(program, x * before, rows[r], column, at, static_cast<float>(offset));
     }
   }
-  if constexpr (kMask)
+  if (kMask && masked)
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       Point at = point(r);
@@ -163,28 +159,30 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, const FwdParams& p,
         if constexpr (c.rolled_mask) visible = bits.words[n / 32][r] >> (n % 32) & 1;
         else visible = Program::mask(program, at);
         float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
-        x = visible ? x : kNegInf;
+        x = visible ? x : softmax.hidden();
       }
     }
   if constexpr (kCareful)
     if (BOLIDE_RARELY(w.pass >= Pass::positive)) {  // P is to say which keys are visible, and nothing else
       asm volatile("" ::: "memory");                // a branch, not a select for every score of every pass
 #pragma unroll
-      for (int i = 0; i < s.kSize; ++i) s.x[i] = s.x[i] == kNegInf ? kNegInf : 0.f;
+      for (int i = 0; i < s.kSize; ++i)
+        s.x[i] = softmax.score(s.x[i], s.row_of(i), i) == kNegInf ? softmax.hidden() : 0.f;
+      softmax.line[0] = softmax.line[1] = {};
     }
 }
 
 // Hides the columns from `live` on: keys past the length, or of nothing. Only the last tile of a sequence has
 // any, and it is the first to be walked.
 template <int kCols>
-BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane) {
+BOLIDE_DEVICE void hide_dead(Frag<kCols>& s, int live, int lane, float hidden) {
   const int own = live - s.col_of(0, lane);
 #pragma unroll
   for (int first = 0; first < s.kSize; first += 16)  // 32 columns: most have none that is dead
     if (live < s.col_of(first, 0) + 32)
 #pragma unroll
       for (int i = first; i < first + 16 && i < s.kSize; ++i)
-        if (s.col_of(i, 0) >= own) s.x[i] = kNegInf;
+        if (s.col_of(i, 0) >= own) s.x[i] = hidden;
 }
 
 // ---- the consumers: a warpgroup per 64 query rows -------------------------------------------
@@ -194,6 +192,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   using T = Type16<c.type>;
   constexpr bool kRolled = Program::kHasMask && c.rolled_mask;
   constexpr bool kScores = Program::kHasScore;  // then scores come scaled, but for a factor
+  // Splits mostly wait for memory, and a second loop takes a seventh of what the kernel takes to compile.
+  constexpr bool kOneLoop = c.partial;
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const auto q_once = smem.q.ref(wg * 64);
   auto q_tile = [&] {  // the descriptors of more columns would not fit registers
@@ -206,7 +206,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   Frag<c.tile_kv> s;
   Frag<c.head_dim_v> o;
   u32 probs[c.tile_kv / 16][4];
-  OnlineSoftmax softmax;
+  Softmax<Program> softmax;
   TileInfo at;                // of the next tile of K
   TileRef<c.tile_kv> k_tile;  // where it is: found well before its multiply needs it
   TileClass seen;             // what this warpgroup's rows see of it
@@ -232,14 +232,20 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
 
   // Row a, then row b. kCareful: looks for maxima, b's under a's exponentials; between() comes under them
   // too.
-  auto to_probs = [&]<bool kCareful>(const WorkItem& w, int q_row, auto between) {
+  auto to_probs = [&]<bool kMasked, bool kCareful>(const WorkItem& w, int q_row, auto between) {
     float factor[2];
     auto mult = [&](int r) { return kCareful ? softmax.mult(r) : softmax.scale_log2; };
-    if constexpr (kCareful) factor[0] = softmax.template begin<0>(s, w.pass != Pass::fast);
-    softmax.template exponentiate<0, 0, c.early_cols>(s, mult(0));
+    if constexpr (kCareful) {
+      factor[0] = softmax.template begin<0>(s, w.pass != Pass::fast);
+      softmax.template flatten<0>(s);
+    }
+    softmax.template exponentiate<0, 0, c.early_cols, kMasked>(s, mult(0));
     if constexpr (kCareful) {
       factor[1] = softmax.template begin<1>(s, w.pass != Pass::fast);
-      auto waits = [&](int r) { return softmax.base[r] == kInf && q_row + 8 * r < w.len_q; };
+      softmax.template flatten<1>(s);
+      auto waits = [&](int r) {
+        return (softmax.base[r] == kInf || softmax.is_steep(r)) && q_row + 8 * r < w.len_q;
+      };
       // All of a warpgroup's warps take the same multiplies, so they decide together. The vote tells the
       // compiler that a warp's lanes do too.
       softmax.waiting =
@@ -247,8 +253,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     }
     pin(s);
     between();
-    softmax.template exponentiate<0, c.early_cols, c.tile_kv>(s, mult(0));
-    softmax.template exponentiate<1, 0, c.tile_kv>(s, mult(1));
+    softmax.template exponentiate<0, c.early_cols, c.tile_kv, kMasked>(s, mult(0));
+    softmax.template exponentiate<1, 0, c.tile_kv, kMasked>(s, mult(1));
     if constexpr (kCareful)
       if (BOLIDE_RARELY(__any_sync(~0u, factor[0] != 1.f || factor[1] != 1.f))) scale_rows(o, factor);
     pack<T>(probs, s);
@@ -268,6 +274,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     }
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
     softmax = {kScores ? kLog2E * Program::after(program) : p.scale_log2};
+    if constexpr (kScores && Program::kAlongRow)
+      for (int r = 0; r < 2; ++r)
+        softmax.along[r] = Program::along(program, point_of(w, q_row + 8 * r, s.col_of(0, lane)));
     o = {};
     SoftmaxEnd rows;
     auto end = [&] { rows = softmax.finish(kScores ? Program::after(program) : p.scale); };
@@ -285,8 +294,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       smem.k_ring.release(k_at);
       more = !at.last();
       if (!more) smem.q_ring.release(q_at);  // the next item's queries load under the rest of this one
-      apply_program<c, Program, kMasked, false>(s, p, program, w, q_row, at.tile(), lane, bits);
-      to_probs.template operator()<false>(w, q_row, [&] {
+      apply_program<c, Program, kMasked, false>(s, softmax, p, program, w, q_row, at.tile(), lane, bits,
+                                                kMasked && !(kOneLoop && plain));
+      to_probs.template operator()<kMasked, false>(w, q_row, [&] {
         // The next step's keys landed long ago, but a branch here keeps the assembler from moving the wait
         // for PV up to the top of the softmax.
         if (more) wait_full(smem.k_ring, k_at);
@@ -328,11 +338,11 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         more = !at.last();
         if (!more) smem.q_ring.release(q_at);
         if (programmed) {
-          apply_program<c, Program, true, true>(s, p, program, w, q_row, at.tile(), lane, bits);
+          apply_program<c, Program, true, true>(s, softmax, p, program, w, q_row, at.tile(), lane, bits);
           const int live = w.len_kv - at.tile() * c.tile_kv;
-          if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane);
+          if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane, softmax.hidden());
         }
-        to_probs.template operator()<true>(w, q_row, [] {});
+        to_probs.template operator()<true, true>(w, q_row, [] {});
         if (more) wait_full(smem.k_ring, k_at);
         look();
 
@@ -345,10 +355,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
             pack<T>(probs, s);
             much = false;
           }
+          if constexpr (!kOneLoop)
 #pragma unroll 1
-          while (more && plain && !much) step.template operator()<false>(), careful = false;
+            while (more && plain && !much) step.template operator()<false>(), careful = false;
 #pragma unroll 1
-          while (more && ready && !plain && !much) step.template operator()<true>(), careful = false;
+          while (more && ready && (kOneLoop || !plain) && !much)
+            step.template operator()<true>(), careful = false;
         } while (much || (more && ready));
 
         wait_full(smem.v_ring, v_at);

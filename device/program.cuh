@@ -30,7 +30,8 @@ BOLIDE_DEVICE Near near(int first) {
 /// A score along a row: the product plus rest plus factor times a distance, which is `distance` here and one
 /// more from key to key.
 struct Along {
-  float rest, factor, distance;
+  float rest, factor;
+  int distance;
 };
 
 // What emitted interval code is written with.

@@ -6,6 +6,7 @@
 // base is raised (relieve); should it grow beyond what may be raised, the item is done again in steps that do
 // look for maxima (begin), and in nothing else differ, bit by bit.
 #pragma once
+#include "program.cuh"
 #include "tile.cuh"
 
 namespace bolide::device {
@@ -17,6 +18,7 @@ constexpr float kHuge =
     268435456.f;                     // an exponent whose product with the scale rounds by more than 2^x bears
 constexpr float kSteady = 65536.f;   // a base below this can be raised without rounding much
 constexpr float kMuch = 256.f;       // of a thread's sum over a tile: then the base is raised
+constexpr float kSteep = 2.f;        // of an exponent from one key to the next
 constexpr float kFar = 120.f;        // of an exponent: a step without maxima raises no base by more
 constexpr float kFarSum = 0x1p120f;  // 2^kFar: what a sum is then
 
@@ -27,6 +29,15 @@ struct SoftmaxEnd {
   float top, log_sum;  // of row b in odd lanes, else of row a: a logarithm takes 40 instructions
 };
 
+// What a row's products x become in a tile that begins at this distance:
+// x * scale + rest + (distance + column) * factor. See Program::along().
+struct Line {
+  float scale, rest, factor, distance;
+};
+
+// kAlong: S stays what the multiply gave, and a line makes scores of it on their way to exponents. A hidden
+// key is a NaN that no multiply gives.
+template <bool kAlong>
 struct OnlineSoftmax {
   float scale_log2;              // softmax scale times log2(e): all exponentials are base two
   float base[2] = {kInf, kInf};  // +inf: the row has seen nothing yet, and whatever it sees counts nothing
@@ -35,7 +46,14 @@ struct OnlineSoftmax {
   u32 flags = 0;                 // coarse and beyond, a bit a row each
   bool waiting = true;  // some row of this warpgroup is without a base, or looks for maxima all along
 
-  static constexpr u32 kCoarse = 1, kBeyond = 4;  // << r
+  Along along[2];  // kAlong: of a row, from the sequence's first key on,
+  Line line[2];    // and in this tile
+
+  static constexpr u32 kCoarse = 1, kBeyond = 4, kSteepLine = 16;  // << r
+  BOLIDE_DEVICE static float hidden() { return kAlong ? __uint_as_float(0x7fc0dea1u) : kNegInf; }
+  BOLIDE_DEVICE static bool is_hidden(float x) {
+    return kAlong ? __float_as_uint(x) == __float_as_uint(hidden()) : x == kNegInf;
+  }
 
   // Scores beyond kHuge are equal or worlds apart, and any power of two, which rounds nothing, tells which
   // (contract C14, C15).
@@ -43,6 +61,30 @@ struct OnlineSoftmax {
     return __uint_as_float(__float_as_uint(scale_log2) & 0x7f800000u) * 0.5f;
   }
   BOLIDE_DEVICE float mult(int r) const { return flags & kCoarse << r ? coarse_scale() : scale_log2; }
+
+  BOLIDE_DEVICE void begin_line(int r, float scale, int first_key) {
+    line[r] = {scale, along[r].rest, along[r].factor, static_cast<float>(along[r].distance + first_key)};
+  }
+  // Row r's i-th element in this thread, x, as a score.
+  BOLIDE_DEVICE float score(float x, int r, int i) const {
+    if constexpr (!kAlong) return x;
+    const float distance = line[r].distance + static_cast<float>(Frag<8>::col_of(i, 0));
+    const float z = __fmaf_rn(distance, line[r].factor, __fmaf_rn(x, line[r].scale, line[r].rest));
+    return is_hidden(x) ? kNegInf : z;
+  }
+  // Row r's elements become scores, rounded as such, where its line is steep or its scores are beyond kHuge.
+  template <int r, int kCols>
+  BOLIDE_DEVICE void flatten(Frag<kCols>& s) {
+    if constexpr (!kAlong) return;
+    const bool steep = !(fabsf(scale_log2 * line[r].factor) <= kSteep), flat = steep || flags & kCoarse << r;
+    if (!BOLIDE_RARELY(__any_sync(~0u, flat))) return;
+#pragma unroll
+    for (int i = 2 * r; i < s.kSize; i += 4)
+#pragma unroll
+      for (int j = i; j < i + 2; ++j) s.x[j] = flat ? score(s.x[j], r, j) : s.x[j];
+    if (flat) line[r] = {1.f, 0.f, 0.f, 0.f};
+    if (steep) flags |= kSteepLine << r;
+  }
 
   // Looks for row r's maximum in a new tile, and moves the base there if the row has seen nothing yet or the
   // base is left too far behind. Returns what older terms are to be multiplied by: O, as the sum is here.
@@ -52,7 +94,8 @@ struct OnlineSoftmax {
   BOLIDE_DEVICE float begin(const Frag<kCols>& s, bool again) {
     float even = kNegInf, odd = kNegInf;  // two chains: the latency of a single one would show
 #pragma unroll
-    for (int i = 2 * r; i < s.kSize; i += 4) even = fmaxf(even, s.x[i]), odd = fmaxf(odd, s.x[i + 1]);
+    for (int i = 2 * r; i < s.kSize; i += 4)
+      even = fmaxf(even, score(s.x[i], r, i)), odd = fmaxf(odd, score(s.x[i + 1], r, i + 1));
     float top = fmaxf(even, odd);
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
@@ -77,21 +120,33 @@ struct OnlineSoftmax {
     return factor;
   }
 
-  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place, and adds them up.
-  template <int r, int kBegin, int kEnd, int kCols>
+  // Turns row r's scores in columns [kBegin, kEnd) into probabilities, in place, and adds them up. kHides:
+  // some may be hidden.
+  template <int r, int kBegin, int kEnd, bool kHides, int kCols>
   BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float mult) {
     if (kBegin == 0) tile_sum[r] = 0.f;
+    const float scale = kAlong ? mult * line[r].scale : mult, factor = mult * line[r].factor;
+    // A thread's columns are 0, 1, 8, 9, 16, ... of the tile. Those of 16 share a distance, which is exact.
+    float rest[4] = {-base[r]};
+    if constexpr (kAlong) {
+      rest[0] = __fmaf_rn(mult, line[r].rest, -base[r]);
+      for (int n = 1; n < 4; ++n) rest[n] = __fmaf_rn(static_cast<float>(Frag<8>::col_of(n % 2 + n / 2 * 4, 0)), factor, rest[0]);
+    }
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
 #pragma unroll
       for (int j = i; j < i + 2; ++j) {
-        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult, -base[r]));
+        float exponent = __fmaf_rn(s.x[j], scale, rest[kAlong ? i / 4 % 2 * 2 + j % 2 : 0]);
+        if constexpr (kAlong)
+          exponent = __fmaf_rn(line[r].distance + static_cast<float>(i / 8 * 16), factor, exponent);
+        s.x[j] = ptx::ex2(kAlong && kHides && is_hidden(s.x[j]) ? kNegInf : exponent);
         tile_sum[r] += s.x[j];
       }
   }
 
   // A row's base is to be raised before its probabilities are used. NaN is left to spread.
   BOLIDE_DEVICE bool is_much() const { return fmaxf(tile_sum[0], tile_sum[1]) >= kMuch; }
+  BOLIDE_DEVICE bool is_steep(int r) const { return kAlong && flags & kSteepLine << r; }
   BOLIDE_DEVICE void add_tile() { sum[0] += tile_sum[0], sum[1] += tile_sum[1]; }
 
   // Raises the bases of rows whose sum is_much() to their greatest probability, which becomes 1 and so is not

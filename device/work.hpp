@@ -135,12 +135,13 @@ struct PrepareParams {
 
 /// fwd_combine: merges the partial results of all splits.
 struct CombineParams {
-  const float* partial_out;  ///< [split, batch, rows, heads, head_dim_v], contiguous; packed: batch 1
+  const float* partial_out;  ///< [split, batch, rows, heads, partial_columns], contiguous; packed: batch 1
   const float* partial_lse;  ///< [split, 2, batch, heads, rows], contiguous: base, log of the sum
   View out;
   float* lse;
   Stride lse_batch_stride, lse_head_stride, lse_row_stride;
   int batch, heads, rows, head_dim_v, num_splits;
+  int partial_columns;  ///< head_dim_v, or one more: even
   const float* sinks;
 };
 
@@ -180,6 +181,7 @@ struct FwdConfig {
   int early_cols;  ///< columns of row a exponentiated before PV is waited for (all but the extremes do)
   int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
   bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
+  bool partial;            ///< of splits: float32 rows of an even number of columns, to be merged
   bool whole;  ///< every sequence is all rows of its tensor, unsplit: no length, table or start to read
 
   BOLIDE_SHARED constexpr int consumers() const { return tile_q / 64; }
@@ -232,6 +234,7 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
               64,
               40,
               heavy_program,
+              false,
               false};
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
   const bool lean =

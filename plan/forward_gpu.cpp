@@ -111,6 +111,11 @@ FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::El
   return c;
 }
 
+// Splits have a kernel of their own where most of them are: it compiles a fifth faster.
+bool has_partial(const FwdConfig& c) {
+  return c.out_type == device::Element::f32 && c.producer == Producer::tma && !c.rolled_mask;
+}
+
 bool is_between_64_and_128(const Sizes& s) {
   const std::int64_t larger = std::max(s.head_dim, s.head_dim_v);
   return larger > 64 && larger <= 128;
@@ -139,12 +144,13 @@ bool is_very_heavy(const Expr& mask) {
 }
 
 // Where consumers hold most, beyond one panel of 64 columns, a score that is heavy alone leaves the producer
-// light: its registers are worth more to them.
-ProgramWeight weigh(const Expr* mask, const Expr* score, const Sizes& s) {
+// light: its registers are worth more to them. One that gathers has no fewer when light.
+ProgramWeight weigh(const Expr* mask, const Expr* score, const Sizes& s, Producer producer) {
   if (mask && is_very_heavy(*mask)) return ProgramWeight::very_heavy;
   const bool heavy_mask = is_heavy({mask}, s);
   if (score && !heavy_mask && program::facts(*score).computes_index) return ProgramWeight::gathering_score;
-  const bool heavy = is_between_64_and_128(s) ? heavy_mask : is_heavy({mask, score}, s);
+  const bool by_mask = producer == Producer::tma && is_between_64_and_128(s);
+  const bool heavy = by_mask ? heavy_mask : is_heavy({mask, score}, s);
   return heavy ? ProgramWeight::heavy : ProgramWeight::light;
 }
 
@@ -165,7 +171,7 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes&
   }
   if (c.num_splits > 1) {
     const std::int64_t rows = (is_packed(p.queries) ? p.q.size(0) : s.batch * s.rows_q) * s.heads_q;
-    w.partial_out = take(c.num_splits * rows * s.head_dim_v * 4);
+    w.partial_out = take(c.num_splits * rows * c.partial_columns(s) * 4);
     w.partial_lse = take(c.num_splits * 2 * rows * 4);
   }
   return w;
@@ -202,7 +208,7 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms
              *score = programs.score ? &programs.score.expr() : nullptr;
   c.config = make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype),
                          element_of(p.out.dtype), c.producer.producer, c.producer.copy_bytes,
-                         weigh(mask, score, s), whole, c.masked && s.rows_kv <= kFewKeys);
+                         weigh(mask, score, s, c.producer.producer), whole, c.masked && s.rows_kv <= kFewKeys);
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads();
   if (c.producer.producer == Producer::tma)
@@ -269,8 +275,10 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   // as multiprocessors differ: 2 to 9 % (docs/hopper.md).
   const bool uneven = uneven_work(p, c.masked) || s.rows_kv <= kFewKeys;
   c.counted = c.packed || (!c.plain && uneven && c.num_splits == 1 && work > c.grid);
-  if (c.num_splits > 1) c.config.out_type = device::Element::f32;
-  else if (!c.plain && whole_sequences(p)) choose_sm90(c, p, programs, s, true);
+  if (c.num_splits > 1) {
+    c.config.out_type = device::Element::f32;
+    c.config.partial = has_partial(c.config);
+  } else if (!c.plain && whole_sequences(p)) choose_sm90(c, p, programs, s, true);
   if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
@@ -299,6 +307,9 @@ std::vector<device::FwdConfig> every_forward_config() {
                                   ProgramWeight::very_heavy}) {
           for (const auto& [whole, short_items] : {std::pair(true, true), {true, false}, {false, false}})
             add(make_config(d, type, out, Producer::tma, 16, weight, whole, short_items));
+          if (FwdConfig c = make_config(d, type, out, Producer::tma, 16, weight, false, false);
+              has_partial(c))
+            c.partial = true, add(c);
           for (const int bytes : kCopyBytes)
             add(make_config(d, type, out, Producer::gathered, bytes, weight, false, false));
         }
@@ -320,10 +331,10 @@ std::string config_text(const device::FwdConfig& c) {
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
       ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
       "{}, "
-      ".rolled_mask = {}, .whole = {}}}",
+      ".rolled_mask = {}, .partial = {}, .whole = {}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.whole);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial, c.whole);
 }
 
 }  // namespace bolide

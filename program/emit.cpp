@@ -122,7 +122,7 @@ class Emitter {
       roots.push_back(t.value);
       rest += fmt::format(" {} v{}", t.negative ? "-" : "+", t.value);
     }
-    return point_lines(roots) + fmt::format("    return {{{}, {}{}, {}static_cast<float>(v{})}};\n", rest,
+    return point_lines(roots) + fmt::format("    return {{{}, {}{}, {}v{}}};\n", rest,
                                             a->negative != falls ? "-" : "",
                                             a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor),
                                             falls ? "-" : "", a->keys);

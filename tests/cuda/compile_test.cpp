@@ -27,7 +27,7 @@ using device::ProgramWeight;
 struct NamedProgram {
   const char* name;
   ProgramWeight weight;  ///< as plans say, at every head dim
-  bool heavy_score;      ///< a light mask's: heavy but from 65 to 128
+  bool heavy_score;      ///< a light mask's: heavy, but by the copy engine from 65 to 128
   bool many;             ///< too much for the lean kernel of small head dims
   Mask mask;
   Score score;
@@ -118,7 +118,7 @@ std::vector<Job> jobs(bool all) {
           p.weight == ProgramWeight::gathering_score || p.weight == ProgramWeight::very_heavy;
       if (extreme && small) return weight == ProgramWeight::very_heavy;
       if (extreme) return weight == p.weight;
-      const bool heavy = p.weight == ProgramWeight::heavy || (p.heavy_score && !medium) || (p.many && small);
+      const bool heavy = p.weight == ProgramWeight::heavy || (p.heavy_score && !(medium && c.producer == Producer::tma)) || (p.many && small);
       return weight == (heavy ? ProgramWeight::heavy : ProgramWeight::light);
     };
     const NamedProgram* p = nullptr;
@@ -211,7 +211,7 @@ TEST(Compile, TheCoverHasEverySizeAndVariant) {
     return all;
   };
   EXPECT_EQ(kinds(cover()), kinds(every_forward_config()));
-  EXPECT_LE(every_forward_config().size(), 310u)
+  EXPECT_LE(every_forward_config().size(), 320u)
       << "a longer list takes too long to compile: make it coarser";
 }
 
