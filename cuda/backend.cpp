@@ -82,7 +82,7 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                     code.report.spill_store_bytes + code.report.spill_load_bytes)},
           {"shared memory", fmt::format("{} bytes", c.smem_bytes)},
           {"producer", fmt::format("{}: {}",
-                                   tma ? "copy engine (TMA)"
+                                   tma ? f.paged() ? "copy engine (TMA), a box for a page's rows" : "copy engine (TMA)"
                                        : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
                                    c.producer.why)},
           {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
@@ -169,7 +169,7 @@ class CudaBackend : public Backend {
     const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
     for (int i = 0; i < 3; ++i) {
       plan.addresses[i] = tensors[i]->data;
-      plan.maps[i] = tensor_map(*context_, *tensors[i], i ? plan.choice.kv_box_rows : plan.choice.tile_q);
+      plan.maps[i] = tensor_map(*context_, plan.choice, *tensors[i], i == 0);
     }
   }
 

@@ -150,6 +150,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.heads = static_cast<int>(s.heads_q), f.heads_per_kv = static_cast<int>(s.group());
   f.head_dim = static_cast<int>(s.head_dim), f.head_dim_v = static_cast<int>(s.head_dim_v);
   f.kv_box_rows = c.kv_box_rows;
+  if (c.config.paged()) f.k_pages = *page_map(p.k), f.v_pages = *page_map(p.v);
   f.scale = static_cast<float>(s.scale);
   f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
   f.scale_lost = static_cast<float>(s.scale - static_cast<double>(f.scale));
@@ -157,7 +158,7 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
                                       std::min(f.heads_per_kv, 1024), c.masked);
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
-  if (!c.plain && c.config.whole) set_divisors(f, c.tile_q);
+  if (!c.plain && c.config.whole()) set_divisors(f, c.tile_q);
   if (c.packed) {
     f.tile_offsets = reinterpret_cast<const int*>(workspace + c.workspace.tile_offsets);
   }
@@ -165,10 +166,17 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   return f;
 }
 
-device::TensorMap tensor_map(const DeviceContext& context, const Tensor& t, int box_rows) {
+namespace {
+
+TensorMapShape empty_map(const Tensor& t) {
+  return {.address = t.data,
+          .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16,
+          .rank = 4};
+}
+
+TensorMapShape by_rows(const Tensor& t, int box_rows) {
   const int rows = t.rank() - 3;
-  TensorMapShape shape{
-      .address = t.data, .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16, .rank = 4};
+  TensorMapShape shape = empty_map(t);
   shape.sizes[0] = static_cast<std::uint64_t>(t.size(rows + 2));
   const int axes[] = {rows, rows + 1, 0};
   for (int i = 0; i < 3; ++i) {
@@ -180,6 +188,27 @@ device::TensorMap tensor_map(const DeviceContext& context, const Tensor& t, int 
         size > 1 ? static_cast<std::uint64_t>(t.strides[axes[i]] * size_of(t.dtype)) : 16;
   }
   shape.box = {64, static_cast<unsigned>(box_rows), 1, 1};
+  return shape;
+}
+
+TensorMapShape by_blocks(const Tensor& t, int box_rows) {
+  const device::PageMap steps = *page_map(t);
+  const auto sized = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
+  const std::int64_t panels = t.size(3) / 64, row_bytes = t.strides[1] * size_of(t.dtype);
+  TensorMapShape shape = empty_map(t);
+  shape.sizes = {64, 8, sized((t.size(2) - 1) * steps.head_panels + panels),
+                 sized((t.size(0) - 1) * steps.page_blocks + t.size(1) / 8)};
+  shape.strides_bytes = {sized(row_bytes), 128, sized(8 * row_bytes)};
+  shape.box = {64, 8, static_cast<unsigned>(panels), static_cast<unsigned>(box_rows / 8)};
+  return shape;
+}
+
+}  // namespace
+
+device::TensorMap tensor_map(const DeviceContext& context, const ForwardChoice& c, const Tensor& t,
+                             bool is_query) {
+  const TensorMapShape shape = !is_query && c.config.paged() ? by_blocks(t, c.kv_box_rows)
+                                                           : by_rows(t, is_query ? c.tile_q : c.kv_box_rows);
   const DeviceContext::Current current(context);  // drivers refuse to encode without one
   const TensorMap encoded = make_tensor_map(context.driver(), shape);
   device::TensorMap map;
@@ -250,7 +279,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
     for (int i = 0; i < 3; ++i)
       *maps[i] = tensors[i]->data == plan.addresses[i]
                      ? plan.maps[i]
-                     : tensor_map(context, *tensors[i], i ? c.kv_box_rows : c.tile_q);
+                     : tensor_map(context, c, *tensors[i], i == 0);
   }
   std::optional<ProgramData> own;  // a copy only where the plan's does not serve as it is
   if (!same_program(plan, p)) {

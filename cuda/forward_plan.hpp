@@ -39,7 +39,7 @@ struct ForwardPlan : BackendPlan {
 /// The parameters of a call; tensor maps are left out. Starts outside the kernels' reach are Error{refused}.
 device::FwdParams forward_params(const ForwardProblem&, const Sizes&, const ForwardChoice&, void* workspace);
 /// How the copy engine sees q, k or v.
-device::TensorMap tensor_map(const DeviceContext&, const Tensor& t, int box_rows);
+device::TensorMap tensor_map(const DeviceContext&, const ForwardChoice&, const Tensor&, bool is_query);
 
 /// Puts the plan's kernels on the stream. No allocation, no synchronisation.
 void launch_forward(const DeviceContext&, const ForwardPlan&, const ForwardProblem&, void* workspace,

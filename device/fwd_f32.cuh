@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreadsF32, 1)
     __shared__ int found;
     if (warp == 0) {
       w.pass = Pass::fast;
-      found = describe<false>(p, index, kRowsF32, kKeysF32, 4, w);
+      found = describe<Sequences::any>(p, index, kRowsF32, kKeysF32, 4, w);
     }
     __syncthreads();
     if (!found) return;

@@ -36,9 +36,10 @@ struct Smem {
   // without (-3 % at 4096, -6 % for d256), as what is taken early is dealt out unevenly.
   static constexpr int kWorkSlots = c.head_dim > 192 ? 2 : 3, kBlockSlots = 4;
   static constexpr int kNoMoreWork = -1, kNothing = -2;  // in WorkItem::index
-  using VTile = SmemTile<c.tile_kv, c.head_dim_v>;
+  using KTile = SmemTile<c.tile_kv, c.head_dim, c.paged()>;
+  using VTile = SmemTile<c.tile_kv, c.head_dim_v, c.paged()>;
   SmemTile<c.tile_q, c.head_dim> q;
-  SmemTile<c.tile_kv, c.head_dim> k[c.k_stages];
+  KTile k[c.k_stages];
   VTile v[c.v_stages];
   WorkItem work[kWorkSlots];
   TileBlock blocks[kBlockSlots];
@@ -208,7 +209,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   u32 probs[c.tile_kv / 16][4];
   Softmax<Program> softmax;
   TileInfo at;                // of the next tile of K
-  TileRef<c.tile_kv> k_tile;  // where it is: found well before its multiply needs it
+  typename Smem<c>::KTile::Ref k_tile;  // where it is: found well before its multiply needs it
   TileClass seen;             // what this warpgroup's rows see of it
   bool ready;                 // something, and no row waits for its first key: no maxima will be looked for
   bool plain;                 // all of it besides: nor will the mask

@@ -92,8 +92,8 @@ struct TmaLoader {
     }
     __syncwarp();
   }
-  // Paged: a lane has the boxes of kv_box_rows rows of one place in the tile. The page table is asked for the
-  // tile below while this one loads.
+  // Paged: a lane has the boxes, or with Sequences::paged the box, of kv_box_rows rows of one place in the
+  // tile. The page table is asked for the tile below while this one loads.
   struct Box {
     int row, page;  // page: as the table says, not bounded yet, so that nobody waits for it here
   };
@@ -105,33 +105,37 @@ struct TmaLoader {
     return {row % p.pages.size, page_entry(p, w, row / p.pages.size)};
   }
   template <class Tile>
-  BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, int head, int rows,
-                                Box box) {
+  BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, PageMap steps, u64& bar, int head,
+                                int rows, Box box) {
     const int place = threadIdx.x % 32 * p.kv_box_rows, page = clamp(box.page, 0, p.pages.count - 1);
     const bool mine = place < rows;
     const int boxes = __popc(__ballot_sync(~0u, mine));
     if (ptx::elect_one()) ptx::mbarrier_arrive_expect_tx(bar, boxes * p.kv_box_rows * (Tile::kPanels * 128));
     __syncwarp();
-    if (mine)
+    if (c.paged() && mine)
+      ptx::tma_load_4d(ptx::smem_addr(dst.data) + place * (Tile::kPanels * 128), map, bar, 0, 0,
+                       head * steps.head_panels, page * steps.page_blocks + box.row / 8);
+    if (!c.paged() && mine)
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel)
         ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + place * 128, map, bar,
                          panel * 64, box.row, head, page);
     __syncwarp();
   }
+  BOLIDE_DEVICE bool has_pages() const { return c.paged() || (!c.whole() && !c.packed() && p.pages.indices); }
   BOLIDE_DEVICE Box box_of(const WorkItem& w, int tile) {
-    return c.whole || !p.pages.indices ? Box{} : tile == tile_below ? below : find_box(w, tile);
+    return !has_pages() ? Box{} : tile == tile_below ? below : find_box(w, tile);
   }
   BOLIDE_DEVICE void look_below(const WorkItem& w, int tile) {
     tile_below = tile - 1;
-    if (!c.whole && p.pages.indices && tile > 0) below = find_box(w, tile_below);
+    if (has_pages() && tile > 0) below = find_box(w, tile_below);
   }
   template <class Tile>
-  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const WorkItem& w, int tile,
-                               Box box) {
+  BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, PageMap steps, u64& bar,
+                               const WorkItem& w, int tile, Box box) {
     const int first = tile * c.tile_kv;
-    if (!c.whole && p.pages.indices)
-      load_pages(dst, map, bar, w.kv_head, min(c.tile_kv, w.len_kv - first), box);
+    if (has_pages())
+      load_pages(dst, map, steps, bar, w.kv_head, min(c.tile_kv, w.len_kv - first), box);
     else load_panels(dst, map, bar, w.kv_row + first, w.kv_head, w.kv_batch);
   }
 
@@ -147,14 +151,14 @@ struct TmaLoader {
     const Box box = box_of(w, info.tile());
     smem.k_ring.wait_empty(k_at);
     if (ptx::elect_one()) smem.tile_info[k_at.slot()] = info;
-    load_keys(smem.k[k_at.slot()], &p.k_map, smem.k_ring.full[k_at.slot()], w, info.tile(), box);
+    load_keys(smem.k[k_at.slot()], &p.k_map, p.k_pages, smem.k_ring.full[k_at.slot()], w, info.tile(), box);
     k_at.next();
     look_below(w, info.last() ? 0 : info.tile());
   }
   BOLIDE_DEVICE void load_v(const WorkItem& w, int tile) {
     if (!values) return;
     const int rows = min(c.tile_kv, w.len_kv - tile * c.tile_kv);
-    const bool hold = (!c.whole && rows < c.tile_kv && !w.clipped) || scrubs(w.pass);
+    const bool hold = (!c.whole() && rows < c.tile_kv && !w.clipped) || scrubs(w.pass);
     const Box box = box_of(w, tile);
     smem.v_ring.wait_empty(v_at);
     if (hold) {
@@ -162,7 +166,7 @@ struct TmaLoader {
       if (ptx::elect_one()) smem.held_tile = {v_at.slot(), rows, w.pass};  // who arrives for the copy
       held_at.next();
     }
-    load_keys(smem.v[v_at.slot()], &p.v_map, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,
+    load_keys(smem.v[v_at.slot()], &p.v_map, p.v_pages, hold ? smem.held_ring.full[0] : smem.v_ring.full[v_at.slot()], w,
               tile, box);
     v_at.next();
     look_below(w, tile);

@@ -93,9 +93,15 @@ BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
 }
 
 // Where sequence b's keys are. Returns how many there are.
+template <Sequences kSequences>
 BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
   const int source = p.kv_batch ? clamp(p.kv_batch[b], 0, p.kv_batches - 1) : b;
   int rows = p.keys.rows, kv_batch = source, kv_row = 0, page_base = 0;
+  if constexpr (kSequences == Sequences::packed) {
+    const Span span = packed_rows(p.keys, p.batch, b);
+    w.kv_batch = 0, w.kv_row = span.begin, w.page_base = 0, w.clipped = false;
+    return span.rows;
+  }
   if (p.keys.cumulative) {
     const Span span = packed_rows(p.keys, p.kv_batches, source);
     kv_batch = 0, kv_row = span.begin, rows = span.rows;
@@ -117,11 +123,11 @@ BOLIDE_DEVICE u32 divide(u32 n, Divisor d) { return (__umulhi(n, d.multiplier) +
 
 // Which item is it? Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries
 // first: with causal masks they are the longest. Fills in all that neither rows nor lengths decide.
-template <bool kWhole>
+template <Sequences kSequences>
 BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem& w) {
   int pairs = p.batch * p.heads, q_tiles, batch = 0;
   u32 left = index, pair, tiles_before;
-  if constexpr (kWhole) {
+  if constexpr (kSequences == Sequences::whole) {
     if (index >= p.num_work) return false;
     q_tiles = ceil_div(p.query.rows, tile_q);
     pair = divide(left, p.group_items) * p.heads_in_l2;
@@ -135,8 +141,10 @@ BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem
     w.head = pair - batch * p.heads;
     w.kv_head = divide(w.head, p.of_kv);
   } else {
-    const int per_tile = p.heads * p.num_splits, lane = threadIdx.x % 32;
-    if (p.tile_offsets) {  // packed: which sequence? 32 candidates a look
+    constexpr bool kPacked = kSequences == Sequences::packed;
+    const int num_splits = kPacked ? 1 : p.num_splits;
+    const int per_tile = p.heads * num_splits, lane = threadIdx.x % 32;
+    if (kPacked || p.tile_offsets) {  // packed: which sequence? 32 candidates a look
       if (index >= p.tile_offsets[p.batch + 1] * per_tile) return false;
       int begin = 0, end = p.batch + 1;
       while (end - begin > 1) {
@@ -154,15 +162,15 @@ BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem
       q_tiles = ceil_div(p.query.rows, tile_q);
     }
     const int in_l2 = min(p.heads_in_l2, pairs);
-    pair = left / (in_l2 * q_tiles * p.num_splits) * in_l2;  // of numbers without a sign: shorter
-    left -= pair * q_tiles * p.num_splits;
-    const u32 in_group = min(in_l2, pairs - static_cast<int>(pair)) * p.num_splits;
+    pair = left / (in_l2 * q_tiles * num_splits) * in_l2;  // of numbers without a sign: shorter
+    left -= pair * q_tiles * num_splits;
+    const u32 in_group = min(in_l2, pairs - static_cast<int>(pair)) * num_splits;
     tiles_before = left / in_group;
     left -= tiles_before * in_group;
-    const u32 split_pair = p.num_splits == 1 ? left : left / p.num_splits;
-    w.split = left - split_pair * p.num_splits;
+    const u32 split_pair = num_splits == 1 ? left : left / num_splits;
+    w.split = left - split_pair * num_splits;
     pair += split_pair;
-    const u32 sequences = pair / p.heads, head = pair - sequences * p.heads;
+    const u32 sequences = kPacked ? 0 : pair / p.heads, head = pair - sequences * p.heads;
     batch += sequences;
     w.head = head;
     w.kv_head = p.heads_per_kv == 1 ? head : head / p.heads_per_kv;
@@ -173,14 +181,14 @@ BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem
 }
 
 // Fills in item number index. False: there is no such item. By a whole warp; every lane gets the same.
-// kWhole: as FwdConfig has it.
-template <bool kWhole>
+template <Sequences kSequences>
 BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, int out_bytes,
                             WorkItem& w) {
-  if (!find_item<kWhole>(p, index, tile_q, w)) return false;
+  constexpr bool kWhole = kSequences == Sequences::whole, kPacked = kSequences == Sequences::packed;
+  if (!find_item<kSequences>(p, index, tile_q, w)) return false;
   const int batch = w.batch;
   int rows_q = p.query.rows, q_batch = batch, q_row = 0;
-  if (!kWhole && p.query.cumulative) {
+  if (kPacked || (!kWhole && p.query.cumulative)) {
     const Span span = packed_rows(p.query, p.batch, batch);
     q_batch = 0, q_row = span.begin, rows_q = span.rows;
   }
@@ -199,19 +207,19 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   if constexpr (kWhole) {
     w.kv_batch = batch, w.kv_row = w.page_base = 0, w.clipped = true;
   } else {
-    if (p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
-    len_kv = describe_keys(p, batch, w);
-    if (p.positions.key_starts) kv_position = p.positions.key_starts[batch];
+    if (!kPacked && p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
+    len_kv = describe_keys<kSequences>(p, batch, w);
+    if (!kPacked && p.positions.key_starts) kv_position = p.positions.key_starts[batch];
   }
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
   else if (p.positions.query == QueryStart::given)
     w.q_position =
-        !kWhole && p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
+        !kWhole && !kPacked && p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
 
   const int tiles = w.q_begin < len_q ? ceil_div(len_kv, tile_kv) : 0, split = w.split;
   w.tiles_end = tiles;
-  if (kWhole || p.num_splits == 1) return true;
+  if (kWhole || kPacked || p.num_splits == 1) return true;
   const int piece = p.split_tiles ? p.split_tiles : ceil_div(tiles, p.num_splits);
   const int tiles_begin = clamp(static_cast<i64>(split) * piece, 0, tiles);
   w.tiles_begin = tiles_begin;
@@ -292,7 +300,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
   int taken = kNone, idle = 0;  // idle: slots known to hold nothing that may have to be done again
   // The first of whole sequences' items takes no look at memory (queries are fetched into L2, where later
   // writes land too), and is found while kernels ahead still run.
-  constexpr bool kFirstIsKnown = c.whole && !Program::kCounts;
+  constexpr bool kFirstIsKnown = c.whole() && !Program::kCounts;
   if (!kFirstIsKnown) ptx::griddepcontrol_wait();  // fwd_prepare's results
   u32& is_long =
       smem.warp_word[0];  // the last item: then two are taken and no more, so that the launch ends evenly
@@ -320,7 +328,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
     __syncwarp();
     w.index = index, w.pass = pass, w.suspicious = 0, w.any_tiles = 0;
     if (index < 0 ||
-        !describe<c.whole>(p, index, c.tile_q, c.tile_kv, c.out_type == Element::f32 ? 4 : 2, w)) {
+        !describe<c.sequences>(p, index, c.tile_q, c.tile_kv, c.out_type == Element::f32 ? 4 : 2, w)) {
       taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;

@@ -36,39 +36,43 @@ struct Type16<Element::bf16> {
 
 // Where wgmma finds a tile. Every lane holds the same value and the compiler knows it: descriptors are then
 // built in uniform registers, two instructions a multiply instead of fourteen.
-template <int kRows>
+template <int kPanelBytes, int kBlockBytes>
 struct TileRef {
   u32 start;  // shared-memory address / 16
 
   // The operand read along its rows (Q and K in S = Q K^T), starting at column col.
   BOLIDE_DEVICE u64 along_rows(int col) const {
-    return descriptor((col / 64) * kRows * 128 + (col % 64) * 2, 16);
+    return descriptor((col / 64) * kPanelBytes + (col % 64) * 2, 16);
   }
   // The operand read along its columns (V in O = P V), starting at row row.
-  BOLIDE_DEVICE u64 along_cols(int row) const { return descriptor(row * 128, kRows * 128); }
+  BOLIDE_DEVICE u64 along_cols(int row) const { return descriptor(row / 8 * kBlockBytes, kPanelBytes); }
 
  private:
   BOLIDE_DEVICE u64 descriptor(int offset_bytes, int leading_bytes) const {
-    constexpr u64 kSwizzle128 = 1ull << 62, kEightRows = 1024ull >> 4 << 32;
+    constexpr u64 kSwizzle128 = 1ull << 62, kEightRows = u64(kBlockBytes >> 4) << 32;
     return kSwizzle128 | kEightRows | u64(start + ((leading_bytes >> 4 << 16) + (offset_bytes >> 4)));
   }
 };
 
 // A 16-bit [kRows x kCols] tile as TMA's 128-byte swizzle writes it: panels of 64 columns, one after another.
-// Columns beyond kCols in the last panel are there but never read.
-template <int kRows_, int kCols_>
+// Columns beyond kCols in the last panel are there but never read. kBlocks: blocks of eight rows one after
+// another instead, each with its panels, so that what rows a page brings lie together.
+template <int kRows_, int kCols_, bool kBlocks = false>
 struct alignas(1024) SmemTile {
   static constexpr int kRows = kRows_, kCols = kCols_;
-  static constexpr int kPanels = (kCols + 63) / 64, kPanelBytes = kRows * 128;
+  static constexpr int kPanels = (kCols + 63) / 64;
+  static constexpr int kPanelBytes = kBlocks ? 1024 : kRows * 128,  // from a panel to the next,
+      kBlockBytes = kBlocks ? kPanels * 1024 : 1024;                // from eight rows to the next
+  using Ref = TileRef<kPanelBytes, kBlockBytes>;
   static constexpr int kChunks = kCols / 8;  // of 16 bytes, in a row
   u16 data[kRows * 64 * kPanels];
 
-  BOLIDE_DEVICE TileRef<kRows> ref(int first_row = 0) const {
-    return {__shfl_sync(~0u, (ptx::smem_addr(data) >> 4) + first_row * 8, 0)};
+  BOLIDE_DEVICE Ref ref(int first_row = 0) const {
+    return {__shfl_sync(~0u, (ptx::smem_addr(data) >> 4) + first_row / 8 * (kBlockBytes >> 4), 0)};
   }
   // The shared-memory address of a row's chunk.
   BOLIDE_DEVICE u32 chunk(int row, int index) const {
-    return ptx::smem_addr(data) + (index / 8) * kPanelBytes + row * 128 + ((index % 8) ^ (row % 8)) * 16;
+    return ptx::smem_addr(data) + (index / 8) * kPanelBytes + row / 8 * kBlockBytes + row % 8 * 128 + ((index % 8) ^ (row % 8)) * 16;
   }
 };
 
@@ -113,8 +117,8 @@ BOLIDE_DEVICE void await(Frag<kCols>& f) {
 constexpr BOLIDE_DEVICE int steps_from(int step, int steps) {
   return steps - step < ptx::kMostSteps ? steps - step : ptx::kMostSteps;
 }
-template <class Operand, int kDim, int kStep, int kQ, int kKv>
-BOLIDE_DEVICE void multiply_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
+template <class Operand, int kDim, int kStep, class Q, class K, int kKv>
+BOLIDE_DEVICE void multiply_qk(Frag<kKv>& s, Q q, K k) {
   constexpr int kSteps = steps_from(kStep, kDim / 16);
   u64 a[ptx::kMostSteps], b[ptx::kMostSteps];
 #pragma unroll
@@ -127,15 +131,15 @@ BOLIDE_DEVICE void multiply_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
   if constexpr (kStep + kSteps < kDim / 16) multiply_qk<Operand, kDim, kStep + kSteps>(s, q, k);
 }
 // s = q[first 64 rows] @ k^T over kDim columns. Asynchronous: committed, not waited for.
-template <class T, int kDim, int kQ, int kKv>
-BOLIDE_DEVICE void start_qk(Frag<kKv>& s, TileRef<kQ> q, TileRef<kKv> k) {
+template <class T, int kDim, class Q, class K, int kKv>
+BOLIDE_DEVICE void start_qk(Frag<kKv>& s, Q q, K k) {
   ptx::wgmma_fence();
   multiply_qk<typename T::Operand, kDim, 0>(s, q, k);
   ptx::wgmma_commit();
 }
 
-template <class Operand, int kStep, int kKv, int kDim>
-BOLIDE_DEVICE void multiply_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileRef<kKv> v) {
+template <class Operand, int kStep, int kKv, int kDim, class V>
+BOLIDE_DEVICE void multiply_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], V v) {
   constexpr int kSteps = steps_from(kStep, kKv / 16);
   u32 a[ptx::kMostSteps][4];
   u64 b[ptx::kMostSteps];
@@ -150,11 +154,11 @@ BOLIDE_DEVICE void multiply_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileR
   if constexpr (kStep + kSteps < kKv / 16) multiply_pv<Operand, kStep + kSteps, kKv>(o, p, v);
 }
 // o += p @ v. Asynchronous: committed, not waited for.
-template <class T, int kKv, int kDim>
-BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], TileRef<kKv> v) {
+template <class T, class V, int kKv, int kDim>
+BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kKv][4], V v) {
   pin(o);
   ptx::wgmma_fence();
-  multiply_pv<typename T::Operand, 0, kKv>(o, p, v);
+  multiply_pv<typename T::Operand, 0, 16 * kKv>(o, p, v);
   ptx::wgmma_commit();
 }
 

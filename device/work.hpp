@@ -87,10 +87,18 @@ constexpr Divisor divisor(unsigned by) {
   return {static_cast<unsigned>((((1ull << shift) - by) << 32) / by + (by > 1)), shift};
 }
 
+/// Sequences::paged: how far apart the tensor map has heads, in panels of 64 columns, and pages, in blocks of
+/// eight rows.
+struct PageMap {
+  int head_panels, page_blocks;
+};
+
 /// The parameters of a forward kernel.
 struct FwdParams {
-  TensorMap q_map, k_map,
-      v_map;  ///< Producer::tma only: [columns, rows, heads, batch or page], box 64 x box rows
+  /// Producer::tma only: [columns, rows, heads, batch or page], a box is 64 columns of some rows; of K and V
+  /// with Sequences::paged [64 columns, 8 rows, panels, blocks], a box is all panels of some blocks.
+  TensorMap q_map, k_map, v_map;
+  PageMap k_pages, v_pages;
   View q, k, v;
   View out;  ///< of the configuration's out_type; with splits the partial results, float32
   Stride out_split_stride;
@@ -120,7 +128,7 @@ struct FwdParams {
       tile_offsets;  ///< packed: [batch + 2] query tiles before each sequence, by fwd_prepare; else null
   int* next_work;    ///< fwd_prepare makes it zero; null: items are dealt out in turn
   TileCounts* tile_counts;  ///< with Program::kCounts: what a launch found is added here
-  /// FwdConfig::whole only: items of heads_in_l2 pairs, those pairs, the last group's, heads, heads_per_kv.
+  /// Sequences::whole only: items of heads_in_l2 pairs, those pairs, the last group's, heads, heads_per_kv.
   Divisor group_items, group_pairs, last_group_pairs, of_batch, of_kv;
 };
 
@@ -167,6 +175,11 @@ enum class Producer : int { tma, gathered };
 /// mask beside a score that computes what it gathers, or a mask that gathers or is long, or is very long.
 enum class ProgramWeight : int { light, gathering_score, heavy, very_heavy };
 
+/// What a kernel takes for granted of its sequences, so that it need not ask. `whole`: each is all rows of its
+/// tensor. `packed`: queries and keys lie between cumulative lengths and are all in use. Both: unsplit, starts
+/// are numbers. `paged`: keys come in pages, whose rows one box brings; the rest is as in `any`.
+enum class Sequences : int { any, whole, packed, paged };
+
 inline constexpr int kMaxSmemBytes = 232448;
 inline constexpr int kControlBytes = 2048;  // of it: for rings, work items and classes
 inline constexpr int kStagedBytes = 2048;   // of it: for a warp's rows of the output, 64 columns of 16 bits
@@ -182,7 +195,11 @@ struct FwdConfig {
   int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
   bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
   bool partial;            ///< of splits: float32 rows of an even number of columns, to be merged
-  bool whole;  ///< every sequence is all rows of its tensor, unsplit: no length, table or start to read
+  Sequences sequences;
+
+  BOLIDE_SHARED constexpr bool whole() const { return sequences == Sequences::whole; }
+  BOLIDE_SHARED constexpr bool packed() const { return sequences == Sequences::packed; }
+  BOLIDE_SHARED constexpr bool paged() const { return sequences == Sequences::paged; }
 
   BOLIDE_SHARED constexpr int consumers() const { return tile_q / 64; }
   BOLIDE_SHARED constexpr int threads() const { return 128 * (consumers() + 1); }
@@ -214,8 +231,8 @@ struct FwdConfig {
 /// tiles of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %;
 /// d64, which does without, +2 and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, ProgramWeight weight, bool whole,
-                                                bool short_items) {
+                                                Producer producer, ProgramWeight weight,
+                                                Sequences sequences, bool short_items) {
   if (producer == Producer::gathered && weight != ProgramWeight::light) weight = ProgramWeight::heavy;
   const bool one_panel = head_dim <= 64 && head_dim_v <= 64;
   if (one_panel && weight == ProgramWeight::gathering_score) weight = ProgramWeight::very_heavy;
@@ -235,12 +252,12 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
               40,
               heavy_program,
               false,
-              false};
+              Sequences::any};
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
   const bool lean =
       producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load
   if (!lean) c.producer_registers = scores ? 40 : very ? 88 : 56;
-  c.whole = whole && lean && out_type == type;
+  if (lean && out_type == type) c.sequences = sequences;
   if (k_panels == 1 && v_panels == 1 && lean) {
     c.tile_q = 192, c.k_stages = c.v_stages = 3, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
@@ -254,7 +271,7 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   } else {
     c.tile_kv = very ? 48 : heavy_program ? 64 : 80;
   }
-  if (c.whole && short_items && k_panels == v_panels && k_panels % 2 == 0) {
+  if (c.sequences != Sequences::any && short_items && k_panels == v_panels && k_panels % 2 == 0) {
     c.tile_kv = 64;
     if (k_panels == 2) c.k_stages = c.v_stages = 4;
   }

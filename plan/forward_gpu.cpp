@@ -20,12 +20,13 @@ namespace {
 using device::FwdConfig;
 using device::Producer;
 using device::ProgramWeight;
+using device::Sequences;
 
 constexpr int kMaxHeadDim = 256;
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 28,
                        kMaxHeads = 1 << 20;  // programs compute in 32 bits: program/emit.hpp
 constexpr int kMinSplitTiles = 2;
-constexpr int kFewKeys = 1024;            // work items of no more are short
+constexpr int kFewKeys = 1024, kFewPackedKeys = 2048;  // work items of no more are short
 constexpr int kCopyBytes[] = {16, 4, 2};  // what gathered producers are made for
 
 [[noreturn]] void refuse(const std::string& sentence) { throw Error(Code::refused, sentence); }
@@ -100,20 +101,28 @@ std::pair<int, int> kernel_dims(std::int64_t head_dim, std::int64_t head_dim_v) 
 // that any program can live with, serves them all. A scale that is not positive is the identity as a score
 // program (kernel_programs), not a configuration.
 FwdConfig make_config(std::pair<int, int> dims, device::Element type, device::Element out, Producer producer,
-                      int copy_bytes, ProgramWeight weight, bool whole, bool short_items) {
+                      int copy_bytes, ProgramWeight weight, Sequences sequences, bool short_items) {
   if (producer == Producer::tma) copy_bytes = 16;
   if (copy_bytes < 16) weight = ProgramWeight::heavy;
   FwdConfig c =
-      device::choose_config(dims.first, dims.second, type, out, producer, weight, whole, short_items);
+      device::choose_config(dims.first, dims.second, type, out, producer, weight, sequences, short_items);
   c.copy_bytes = copy_bytes;
   // The loop over narrow copies needs more, and consumers of 64 columns can spare it.
   if (copy_bytes < 16 && dims.first <= 64 && dims.second <= 64) c.producer_registers = 64;
   return c;
 }
 
-// Splits have a kernel of their own where most of them are: it compiles a fifth faster.
+// Splits have a kernel of their own where most of them are: it compiles a fifth faster. With three consumers
+// it would spill.
 bool has_partial(const FwdConfig& c) {
-  return c.out_type == device::Element::f32 && c.producer == Producer::tma && !c.rolled_mask;
+  return c.out_type == device::Element::f32 && c.producer == Producer::tma && !c.rolled_mask &&
+         c.consumers() == 2;
+}
+
+// Where one box can bring a page's rows of all panels, pages have a kernel of their own: 8 to 9 % faster with
+// pages of 16 rows, 2 % with 64 (docs/hopper.md). One panel is one box already.
+bool has_paged(const FwdConfig& c) {
+  return c.producer == Producer::tma && c.head_dim > 64 && c.head_dim % 64 == 0 && c.head_dim_v % 64 == 0;
 }
 
 bool is_between_64_and_128(const Sizes& s) {
@@ -180,10 +189,19 @@ ForwardWorkspace lay_out(const ForwardProblem& p, const Mask& mask, const Sizes&
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Every sequence is all rows of its tensor, and no position is read from memory.
-bool whole_sequences(const ForwardProblem& p) {
+Sequences sequences_of(const ForwardProblem& p) {
   const auto* query_start = std::get_if<Start>(&p.query_start);
-  return std::holds_alternative<Dense>(p.keys) && !is_packed(p.queries) && !p.seqused_q && !p.seqused_kv &&
-         !p.leftpad && !p.key_start.per_sequence && !(query_start && query_start->per_sequence);
+  if (p.seqused_q || p.seqused_kv || p.leftpad || p.key_start.per_sequence ||
+      (query_start && query_start->per_sequence))
+    return Sequences::any;
+  if (is_packed(p.queries) && is_packed(p.keys)) return Sequences::packed;
+  return std::holds_alternative<Dense>(p.keys) && !is_packed(p.queries) ? Sequences::whole : Sequences::any;
+}
+
+// Packed: on average.
+bool has_few_keys(const ForwardProblem& p, const Sizes& s) {
+  if (is_packed(p.keys)) return p.k.size(0) <= kFewPackedKeys * s.batch;
+  return s.rows_kv <= kFewKeys;
 }
 
 // Work items may differ in how many key tiles they visit.
@@ -202,15 +220,17 @@ void choose_plain(ForwardChoice& c, const Sizes& s) {
 }
 
 void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms& programs, const Sizes& s,
-                 bool whole) {
+                 Sequences sequences) {
   c.producer = choose_producer(p, s);
   const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
              *score = programs.score ? &programs.score.expr() : nullptr;
   c.config = make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype),
                          element_of(p.out.dtype), c.producer.producer, c.producer.copy_bytes,
-                         weigh(mask, score, s, c.producer.producer), whole, c.masked && s.rows_kv <= kFewKeys);
+                         weigh(mask, score, s, c.producer.producer), sequences, c.masked && has_few_keys(p, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads();
+  if (is_paged(p.keys) && has_paged(c.config) && page_map(p.k) && page_map(p.v))
+    c.config.sequences = Sequences::paged;
   if (c.producer.producer == Producer::tma)
     c.kv_box_rows =
         static_cast<int>(s.page_rows ? std::gcd<std::int64_t>(s.page_rows, c.tile_kv) : c.tile_kv);
@@ -249,6 +269,18 @@ ProducerChoice choose_producer(const ForwardProblem& p, const Sizes& s) {
   return choice;
 }
 
+std::optional<device::PageMap> page_map(const Tensor& t) {
+  const std::int64_t pages = t.size(0), heads = t.size(2), block = 8 * t.strides[1];
+  if (t.size(3) % 64 != 0 || t.size(1) % 8 != 0 || (heads > 1 && t.strides[2] % 64 != 0) ||
+      (pages > 1 && t.strides[0] % block != 0) || block >= (std::int64_t{1} << 40) / size_of(t.dtype))
+    return {};
+  const std::int64_t head_panels = heads > 1 ? t.strides[2] / 64 : 0,
+                     page_blocks = pages > 1 ? t.strides[0] / block : 0;
+  if (heads * head_panels + t.size(3) / 64 > INT32_MAX || pages * page_blocks + t.size(1) / 8 > INT32_MAX)
+    return {};
+  return device::PageMap{static_cast<int>(head_panels), static_cast<int>(page_blocks)};
+}
+
 ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuFacts& gpu) {
   check_head_dims(p, s);
   check_reach(p, s);
@@ -257,7 +289,7 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   c.masked = static_cast<bool>(programs.mask), c.scored = static_cast<bool>(programs.score);
   c.packed = is_packed(p.queries);
   if (p.q.dtype == DType::f32) choose_plain(c, s);
-  else choose_sm90(c, p, programs, s, false);
+  else choose_sm90(c, p, programs, s, Sequences::any);
 
   // Packed: every sequence may end in a tile that is not full, and so may the rows behind the last.
   const std::int64_t total = c.packed ? p.q.size(0) : s.rows_q;
@@ -278,7 +310,9 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   if (c.num_splits > 1) {
     c.config.out_type = device::Element::f32;
     c.config.partial = has_partial(c.config);
-  } else if (!c.plain && whole_sequences(p)) choose_sm90(c, p, programs, s, true);
+  } else if (!c.plain && sequences_of(p) != Sequences::any) {
+    choose_sm90(c, p, programs, s, sequences_of(p));
+  }
   if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
@@ -305,13 +339,18 @@ std::vector<device::FwdConfig> every_forward_config() {
       for (const auto out : {type, device::Element::f32})
         for (const auto weight : {ProgramWeight::light, ProgramWeight::gathering_score, ProgramWeight::heavy,
                                   ProgramWeight::very_heavy}) {
-          for (const auto& [whole, short_items] : {std::pair(true, true), {true, false}, {false, false}})
-            add(make_config(d, type, out, Producer::tma, 16, weight, whole, short_items));
-          if (FwdConfig c = make_config(d, type, out, Producer::tma, 16, weight, false, false);
-              has_partial(c))
-            c.partial = true, add(c);
+          for (const auto sequences : {Sequences::whole, Sequences::packed})
+            for (const bool short_items : {true, false})
+              add(make_config(d, type, out, Producer::tma, 16, weight, sequences, short_items));
+          FwdConfig c = make_config(d, type, out, Producer::tma, 16, weight, Sequences::any, false);
+          for (const auto sequences : {Sequences::any, Sequences::paged}) {
+            c.sequences = sequences;
+            if (c.paged() && !has_paged(c)) continue;
+            c.partial = false, add(c);
+            if (has_partial(c)) c.partial = true, add(c);
+          }
           for (const int bytes : kCopyBytes)
-            add(make_config(d, type, out, Producer::gathered, bytes, weight, false, false));
+            add(make_config(d, type, out, Producer::gathered, bytes, weight, Sequences::any, false));
         }
   return all;
 }
@@ -326,15 +365,16 @@ std::string config_text(const device::FwdConfig& c) {
   const auto element = [](device::Element t) {
     return t == device::Element::f16 ? "f16" : t == device::Element::bf16 ? "bf16" : "f32";
   };
+  constexpr const char* kSequences[] = {"any", "whole", "packed", "paged"};
   return fmt::format(
       "bolide::device::FwdConfig{{.head_dim = {}, .head_dim_v = {}, .type = bolide::device::Element::{}, "
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
       ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
       "{}, "
-      ".rolled_mask = {}, .partial = {}, .whole = {}}}",
+      ".rolled_mask = {}, .partial = {}, .sequences = bolide::device::Sequences::{}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial, c.whole);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial, kSequences[static_cast<int>(c.sequences)]);
 }
 
 }  // namespace bolide

@@ -36,6 +36,10 @@ struct ProducerChoice {
 /// any, hold a multiple of 8 rows and begin with a sequence's row 0; threads otherwise.
 ProducerChoice choose_producer(const ForwardProblem&, const Sizes&);
 
+/// How a tensor of pages, [page, row, heads, columns], looks in blocks; nothing if heads are not whole panels
+/// of 64 columns apart, or pages not whole blocks of eight rows.
+std::optional<device::PageMap> page_map(const Tensor& pages);
+
 /// Everything that shapes decide about a launch.
 struct ForwardChoice {
   bool plain = false;          ///< float32: fwd_f32, without tensor cores; else fwd_sm90 of `config`

@@ -165,11 +165,11 @@ TEST(ForwardChoice, UnevenDenseWorkIsDealtOutByACounter) {
 
 TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
   const ForwardProblem whole = dense(4, 1024, 1024, 16, 16, 128, 128);
-  EXPECT_TRUE(choose(whole).config.whole);
+  EXPECT_TRUE(choose(whole).config.whole());
   const auto with = [&](const auto& change) {
     ForwardProblem p = whole;
     change(p);
-    return choose(p).config.whole;
+    return choose(p).config.whole();
   };
   EXPECT_TRUE(with([](ForwardProblem& p) { p.mask = leaf::kv <= leaf::q; }));
   EXPECT_TRUE(with([](ForwardProblem& p) { p.query_start = Start{5, {}}; }));
@@ -182,7 +182,7 @@ TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.key_start = Start{0, lengths}; }));
   EXPECT_FALSE(with([](ForwardProblem& p) { p.out.dtype = DType::f32; })) << "few ask for it";
   EXPECT_FALSE(with([](ForwardProblem& p) { p.k.strides[1] += 1; })) << "threads gather";
-  EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.whole) << "split";
+  EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.whole()) << "split";
 }
 
 TEST(ForwardChoice, FewKeysUnderAMaskTakeSmallerTiles) {
