@@ -81,10 +81,11 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
                                                           f.consumer_registers(), f.producer_registers),
                                     code.report.spill_store_bytes + code.report.spill_load_bytes)},
           {"shared memory", fmt::format("{} bytes", c.smem_bytes)},
-          {"producer", fmt::format("{}: {}",
-                                   tma ? f.paged() ? "copy engine (TMA), a box for a page's rows" : "copy engine (TMA)"
-                                       : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
-                                   c.producer.why)},
+          {"producer",
+           fmt::format("{}: {}",
+                       tma ? f.paged() ? "copy engine (TMA), a box for a page's rows" : "copy engine (TMA)"
+                           : fmt::format("threads, {} bytes a copy", c.producer.copy_bytes),
+                       c.producer.why)},
           {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
           {"tile classes", classes_text(plan, emitted)},
           {"splits", c.splits_text()},

@@ -48,7 +48,8 @@ void set_keys(FwdParams& f, const ForwardProblem& p, const Sizes& s) {
     const bool any = p.k.size(0) > 0;  // a pool without pages holds no keys, whatever the tables say
     f.keys = lengths({}, p.seqused_kv, any ? s.rows_kv : 0);
     device::Pages& to = f.pages;
-    to.size = static_cast<int>(s.page_rows), to.count = static_cast<int>(p.k.size(0));
+    to.size = static_cast<int>(s.page_rows), to.by_size = device::divisor(static_cast<unsigned>(to.size));
+    to.count = static_cast<int>(p.k.size(0));
     to.max_pages = any ? static_cast<int>(s.rows_kv / s.page_rows) : 0;
     if (const Tensor& t = pages->table) {
       to.indices = static_cast<const int*>(t.data), to.num_indices = static_cast<int>(t.size(1));
@@ -169,9 +170,8 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
 namespace {
 
 TensorMapShape empty_map(const Tensor& t) {
-  return {.address = t.data,
-          .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16,
-          .rank = 4};
+  return {
+      .address = t.data, .type = t.dtype == DType::f16 ? TensorMapType::f16 : TensorMapType::bf16, .rank = 4};
 }
 
 TensorMapShape by_rows(const Tensor& t, int box_rows) {
@@ -207,8 +207,9 @@ TensorMapShape by_blocks(const Tensor& t, int box_rows) {
 
 device::TensorMap tensor_map(const DeviceContext& context, const ForwardChoice& c, const Tensor& t,
                              bool is_query) {
-  const TensorMapShape shape = !is_query && c.config.paged() ? by_blocks(t, c.kv_box_rows)
-                                                           : by_rows(t, is_query ? c.tile_q : c.kv_box_rows);
+  const TensorMapShape shape = !is_query && c.config.paged()
+                                   ? by_blocks(t, c.kv_box_rows)
+                                   : by_rows(t, is_query ? c.tile_q : c.kv_box_rows);
   const DeviceContext::Current current(context);  // drivers refuse to encode without one
   const TensorMap encoded = make_tensor_map(context.driver(), shape);
   device::TensorMap map;
@@ -277,9 +278,8 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
     const Tensor* const tensors[] = {&p.q, &p.k, &p.v};
     device::TensorMap* const maps[] = {&f.q_map, &f.k_map, &f.v_map};
     for (int i = 0; i < 3; ++i)
-      *maps[i] = tensors[i]->data == plan.addresses[i]
-                     ? plan.maps[i]
-                     : tensor_map(context, c, *tensors[i], i == 0);
+      *maps[i] =
+          tensors[i]->data == plan.addresses[i] ? plan.maps[i] : tensor_map(context, c, *tensors[i], i == 0);
   }
   std::optional<ProgramData> own;  // a copy only where the plan's does not serve as it is
   if (!same_program(plan, p)) {

@@ -44,6 +44,8 @@ struct Smem {
   WorkItem work[kWorkSlots];
   TileBlock blocks[kBlockSlots];
   TileInfo tile_info[c.k_stages];
+  // Where the boxes of the next tile of K, and of V, begin: read four at a time.
+  alignas(16) int page_blocks[2][c.paged() ? (c.tile_kv / 8 + 3) / 4 * 4 : 4];
   u32 warp_word[4];  // of the producer's warps: what they seldom use, registers being few
   Ring<1> q_ring;
   Ring<c.k_stages> k_ring;
@@ -130,8 +132,7 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, 
   auto point = [&](int r) { return point_of(w, q_row + 8 * r, first_key); };
   if constexpr (kScores && Program::kAlongRow) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r)
-      softmax.begin_line(r, p.scale, tile * c.tile_kv);
+    for (int r = 0; r < 2; ++r) softmax.begin_line(r, p.scale, tile * c.tile_kv);
   } else if constexpr (kScores) {
     const float before = p.scale * Program::before(program);
     const typename Program::ScoreRow rows[2] = {Program::score_row(program, point(0)),
@@ -208,12 +209,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   Frag<c.head_dim_v> o;
   u32 probs[c.tile_kv / 16][4];
   Softmax<Program> softmax;
-  TileInfo at;                // of the next tile of K
+  TileInfo at;                          // of the next tile of K
   typename Smem<c>::KTile::Ref k_tile;  // where it is: found well before its multiply needs it
-  TileClass seen;             // what this warpgroup's rows see of it
-  bool ready;                 // something, and no row waits for its first key: no maxima will be looked for
-  bool plain;                 // all of it besides: nor will the mask
-  bool much = false;          // P_t is too large: to be relieved before it is used
+  TileClass seen;                       // what this warpgroup's rows see of it
+  bool ready;         // something, and no row waits for its first key: no maxima will be looked for
+  bool plain;         // all of it besides: nor will the mask
+  bool much = false;  // P_t is too large: to be relieved before it is used
 
   // What the gathered producer's threads wrote becomes visible to wgmma by a fence on this side.
   auto wait_full = [&](auto& ring, auto& cursor) {

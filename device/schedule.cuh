@@ -39,11 +39,12 @@ struct alignas(16) WorkItem {
   int q_position, kv_position;  // of row 0 and key 0 (contract C3)
   int q_batch, q_row;           // where row 0 is
   int kv_batch, kv_row;         // where key 0 is, leftpad included
-  int page_base;                // paged: the sequence's first entry in Pages::indices
+  int page_base;                // paged: the sequence's first entry in `pages`
   int tiles_begin, tiles_end;   // this split's key tiles
   int whole_chunks;             // out's rows are made of aligned chunks of 16 bytes
   void* out;                    // where row 0 of this head's output (of this split's) starts
   float* lse;                   // and its lse
+  const int* pages;             // paged: the lists' indices, or this sequence's of the table
 };
 
 // What travels with a tile of K: its number, whether it is the item's last, and its class for each warpgroup.
@@ -81,12 +82,13 @@ BOLIDE_DEVICE Span packed_rows(const Lengths& l, int batch, int b) {
   return {begin, end > begin ? end - begin : 0};
 }
 
+BOLIDE_DEVICE u32 divide(u32 n, Divisor d) { return (__umulhi(n, d.multiplier) + n) >> d.shift; }
+
 // A sequence's page, by its place in the sequence. Entries beyond the used rows are never asked for.
 // page_entry: as it stands in the table, not yet bounded.
 BOLIDE_DEVICE int page_entry(const FwdParams& p, const WorkItem& w, int entry) {
-  const int at = clamp(static_cast<i64>(w.page_base) + entry, 0, p.pages.num_indices - 1);
-  const int* sequence = p.pages.indices + w.kv_batch * p.pages.table_stride;
-  return ptx::ldg(sequence + at * p.pages.index_stride);
+  const u32 at = min(static_cast<u32>(w.page_base) + entry, static_cast<u32>(p.pages.num_indices) - 1);
+  return ptx::ldg(w.pages + at * p.pages.index_stride);
 }
 BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
   return clamp(page_entry(p, w, entry), 0, p.pages.count - 1);
@@ -112,14 +114,13 @@ BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
     rows = n * p.pages.size;
     if (p.pages.last_rows && n > 0) rows += clamp(p.pages.last_rows[source], 0, p.pages.size) - p.pages.size;
   }
+  w.pages = p.pages.indices + kv_batch * p.pages.table_stride;
   const int used = p.keys.used ? clamp(p.keys.used[b], 0, rows) : rows;
   const int skipped = p.leftpad ? clamp(p.leftpad[b], 0, used) : 0;
   w.kv_batch = kv_batch, w.kv_row = kv_row + skipped, w.page_base = page_base;
   w.clipped = used == p.keys.rows && !p.pages.indices && !p.keys.cumulative;
   return used - skipped;
 }
-
-BOLIDE_DEVICE u32 divide(u32 n, Divisor d) { return (__umulhi(n, d.multiplier) + n) >> d.shift; }
 
 // Which item is it? Groups of heads whose keys the L2 cache holds; in a group the last tiles of queries
 // first: with causal masks they are the longest. Fills in all that neither rows nor lengths decide.
@@ -214,8 +215,8 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
   else if (p.positions.query == QueryStart::given)
-    w.q_position =
-        !kWhole && !kPacked && p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
+    w.q_position = !kWhole && !kPacked && p.positions.query_starts ? p.positions.query_starts[batch]
+                                                                   : p.positions.query_start;
 
   const int tiles = w.q_begin < len_q ? ceil_div(len_kv, tile_kv) : 0, split = w.split;
   w.tiles_end = tiles;

@@ -130,7 +130,8 @@ struct OnlineSoftmax {
     float rest[4] = {-base[r]};
     if constexpr (kAlong) {
       rest[0] = __fmaf_rn(mult, line[r].rest, -base[r]);
-      for (int n = 1; n < 4; ++n) rest[n] = __fmaf_rn(static_cast<float>(Frag<8>::col_of(n % 2 + n / 2 * 4, 0)), factor, rest[0]);
+      for (int n = 1; n < 4; ++n)
+        rest[n] = __fmaf_rn(static_cast<float>(Frag<8>::col_of(n % 2 + n / 2 * 4, 0)), factor, rest[0]);
     }
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)

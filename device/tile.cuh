@@ -72,7 +72,8 @@ struct alignas(1024) SmemTile {
   }
   // The shared-memory address of a row's chunk.
   BOLIDE_DEVICE u32 chunk(int row, int index) const {
-    return ptx::smem_addr(data) + (index / 8) * kPanelBytes + row / 8 * kBlockBytes + row % 8 * 128 + ((index % 8) ^ (row % 8)) * 16;
+    return ptx::smem_addr(data) + (index / 8) * kPanelBytes + row / 8 * kBlockBytes + row % 8 * 128 +
+           ((index % 8) ^ (row % 8)) * 16;
   }
 };
 

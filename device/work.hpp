@@ -46,6 +46,16 @@ struct Lengths {
   int rows;  ///< dense: rows of a sequence; packed: rows of all together; paged: max_pages * page_size
 };
 
+/// Divides numbers below 2^31 by one that the host knows, in 3 instructions instead of 20.
+struct Divisor {
+  unsigned multiplier, shift;
+};
+constexpr Divisor divisor(unsigned by) {
+  unsigned shift = 0;
+  while ((1ull << shift) < by) ++shift;
+  return {static_cast<unsigned>((((1ull << shift) - by) << 32) / by + (by > 1)), shift};
+}
+
 /// Pages of keys. A page table [batch, max_pages], or lists: the pages of sequence b are indices[indptr[b]
 /// ...].
 struct Pages {
@@ -55,7 +65,8 @@ struct Pages {
   Stride table_stride;  ///< table: elements between two sequences; lists: 0
   Stride index_stride;  ///< elements between two entries
   int num_indices;      ///< entries of the lists, or of a sequence in the table
-  int size;             ///< rows of a page
+  int size;             ///< rows of a page,
+  Divisor by_size;      ///< and division by it
   int count;            ///< pages in the pool
   int max_pages;        ///< of one sequence
 };
@@ -76,16 +87,6 @@ struct Positions {
 struct TileCounts {
   unsigned long long none, some, all;
 };
-
-/// Divides numbers below 2^31 by one that the host knows, in 3 instructions instead of 20.
-struct Divisor {
-  unsigned multiplier, shift;
-};
-constexpr Divisor divisor(unsigned by) {
-  unsigned shift = 0;
-  while ((1ull << shift) < by) ++shift;
-  return {static_cast<unsigned>((((1ull << shift) - by) << 32) / by + (by > 1)), shift};
-}
 
 /// Sequences::paged: how far apart the tensor map has heads, in panels of 64 columns, and pages, in blocks of
 /// eight rows.
@@ -175,9 +176,9 @@ enum class Producer : int { tma, gathered };
 /// mask beside a score that computes what it gathers, or a mask that gathers or is long, or is very long.
 enum class ProgramWeight : int { light, gathering_score, heavy, very_heavy };
 
-/// What a kernel takes for granted of its sequences, so that it need not ask. `whole`: each is all rows of its
-/// tensor. `packed`: queries and keys lie between cumulative lengths and are all in use. Both: unsplit, starts
-/// are numbers. `paged`: keys come in pages, whose rows one box brings; the rest is as in `any`.
+/// What a kernel takes for granted of its sequences, so that it need not ask. `whole`: each is all rows of
+/// its tensor. `packed`: queries and keys lie between cumulative lengths and are all in use. Both: unsplit,
+/// starts are numbers. `paged`: keys come in pages, whose rows one box brings; the rest is as in `any`.
 enum class Sequences : int { any, whole, packed, paged };
 
 inline constexpr int kMaxSmemBytes = 232448;
@@ -231,8 +232,8 @@ struct FwdConfig {
 /// tiles of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %;
 /// d64, which does without, +2 and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
-                                                Producer producer, ProgramWeight weight,
-                                                Sequences sequences, bool short_items) {
+                                                Producer producer, ProgramWeight weight, Sequences sequences,
+                                                bool short_items) {
   if (producer == Producer::gathered && weight != ProgramWeight::light) weight = ProgramWeight::heavy;
   const bool one_panel = head_dim <= 64 && head_dim_v <= 64;
   if (one_panel && weight == ProgramWeight::gathering_score) weight = ProgramWeight::very_heavy;

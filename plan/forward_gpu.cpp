@@ -27,7 +27,7 @@ constexpr std::int64_t kMaxRows = std::int64_t{1} << 28,
                        kMaxHeads = 1 << 20;  // programs compute in 32 bits: program/emit.hpp
 constexpr int kMinSplitTiles = 2;
 constexpr int kFewKeys = 1024, kFewPackedKeys = 2048;  // work items of no more are short
-constexpr int kCopyBytes[] = {16, 4, 2};  // what gathered producers are made for
+constexpr int kCopyBytes[] = {16, 4, 2};               // what gathered producers are made for
 
 [[noreturn]] void refuse(const std::string& sentence) { throw Error(Code::refused, sentence); }
 
@@ -224,9 +224,10 @@ void choose_sm90(ForwardChoice& c, const ForwardProblem& p, const KernelPrograms
   c.producer = choose_producer(p, s);
   const Expr *mask = programs.mask ? &programs.mask.expr() : nullptr,
              *score = programs.score ? &programs.score.expr() : nullptr;
-  c.config = make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype),
-                         element_of(p.out.dtype), c.producer.producer, c.producer.copy_bytes,
-                         weigh(mask, score, s, c.producer.producer), sequences, c.masked && has_few_keys(p, s));
+  c.config =
+      make_config(kernel_dims(s.head_dim, s.head_dim_v), element_of(p.q.dtype), element_of(p.out.dtype),
+                  c.producer.producer, c.producer.copy_bytes, weigh(mask, score, s, c.producer.producer),
+                  sequences, c.masked && has_few_keys(p, s));
   c.tile_q = c.config.tile_q, c.tile_kv = c.config.tile_kv;
   c.threads = c.config.threads();
   if (is_paged(p.keys) && has_paged(c.config) && page_map(p.k) && page_map(p.v))
@@ -374,7 +375,8 @@ std::string config_text(const device::FwdConfig& c) {
       ".rolled_mask = {}, .partial = {}, .sequences = bolide::device::Sequences::{}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
-      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial, kSequences[static_cast<int>(c.sequences)]);
+      c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial,
+      kSequences[static_cast<int>(c.sequences)]);
 }
 
 }  // namespace bolide

@@ -122,10 +122,9 @@ class Emitter {
       roots.push_back(t.value);
       rest += fmt::format(" {} v{}", t.negative ? "-" : "+", t.value);
     }
-    return point_lines(roots) + fmt::format("    return {{{}, {}{}, {}v{}}};\n", rest,
-                                            a->negative != falls ? "-" : "",
-                                            a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor),
-                                            falls ? "-" : "", a->keys);
+    return point_lines(roots) +
+           fmt::format("    return {{{}, {}{}, {}v{}}};\n", rest, a->negative != falls ? "-" : "",
+                       a->factor < 0 ? "1.0f" : fmt::format("v{}", a->factor), falls ? "-" : "", a->keys);
   }
   // A factor of a score, of Params.
   std::string factor(const ScoreCore::Factor& f) const {

@@ -120,7 +120,8 @@ std::vector<Job> jobs(bool all) {
           p.weight == ProgramWeight::gathering_score || p.weight == ProgramWeight::very_heavy;
       if (extreme && small) return weight == ProgramWeight::very_heavy;
       if (extreme) return weight == p.weight;
-      const bool heavy = p.weight == ProgramWeight::heavy || (p.heavy_score && !(medium && c.producer == Producer::tma)) || (p.many && small);
+      const bool heavy = p.weight == ProgramWeight::heavy ||
+                         (p.heavy_score && !(medium && c.producer == Producer::tma)) || (p.many && small);
       return weight == (heavy ? ProgramWeight::heavy : ProgramWeight::light);
     };
     const NamedProgram* p = nullptr;
