@@ -103,8 +103,8 @@ void set_results(FwdParams& f, const ForwardProblem& p, const Sizes& s, const Fo
   }
   const std::int64_t batch = c.packed ? 1 : s.batch, rows = c.packed ? p.q.size(0) : s.rows_q,
                      heads = s.heads_q;
-  const std::int64_t columns = c.partial_columns(s);
-  f.out = {workspace + c.workspace.partial_out, rows * heads * columns, heads * columns, columns};
+  f.out = {workspace + c.workspace.partial_out, rows * heads * s.head_dim_v, heads * s.head_dim_v,
+           s.head_dim_v};
   f.out_split_stride = batch * f.out.batch_stride;
   f.lse = reinterpret_cast<float*>(workspace + c.workspace.partial_lse);
   f.lse_batch_stride = heads * rows, f.lse_head_stride = rows, f.lse_row_stride = 1,
@@ -125,7 +125,6 @@ device::CombineParams combine_params(const ForwardProblem& p, const Sizes& s, co
   to.batch = c.packed ? 1 : static_cast<int>(s.batch), to.heads = f.heads;
   to.rows = static_cast<int>(c.packed ? p.q.size(0) : s.rows_q);
   to.head_dim_v = f.head_dim_v, to.num_splits = f.num_splits;
-  to.partial_columns = static_cast<int>(c.partial_columns(s));
   return to;
 }
 
@@ -252,7 +251,11 @@ void place_ranges(ProgramData& data, std::byte* at) {
 
 void launch_prepare(const ForwardPlan& plan, const FwdParams& f, const RangeTasks& ranges, bool overlap,
                     StreamHandle stream, const DeviceContext::Current& current) {
-  device::PrepareParams prepare{f.query, f.batch, plan.choice.tile_q, const_cast<int*>(f.tile_offsets),
+  device::PrepareParams prepare{f.query,
+                                f.batch,
+                                plan.choice.tile_q,
+                                static_cast<unsigned>(plan.choice.query_tiles / f.heads + 1),
+                                const_cast<int*>(f.tile_offsets),
                                 f.next_work};
   unsigned blocks = 1;
   void* arguments[] = {&prepare, nullptr, nullptr};

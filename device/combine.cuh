@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(128) fwd_combine(const __grid_constant__ Combi
   if (index >= rows) return;
   const int head = index % p.heads, row = index / p.heads % p.rows, batch = index / p.heads / p.rows;
 
-  const i64 lse_step = static_cast<i64>(p.batch) * p.heads * p.rows, out_step = rows * p.partial_columns;
+  const i64 lse_step = static_cast<i64>(p.batch) * p.heads * p.rows, out_step = rows * p.head_dim_v;
   const float* tops = p.partial_lse + (static_cast<i64>(batch) * p.heads + head) * p.rows + row;
   const auto top = [&](int split) { return tops[2 * split * lse_step]; };
   const auto log_sum = [&](int split) { return tops[(2 * split + 1) * lse_step]; };
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(128) fwd_combine(const __grid_constant__ Combi
   if (!in_use) lse = kNegInf, norm = 0.f;
   else if (p.sinks) norm *= join_sink(lse, p.sinks[head]);
 
-  const float* parts = p.partial_out + index * p.partial_columns;
+  const float* parts = p.partial_out + index * p.head_dim_v;
   const i64 out = batch * p.out.batch_stride + row * p.out.row_stride + head * p.out.head_stride;
   for (int col = lane; col < p.head_dim_v; col += 32) {
     float x = 0.f;

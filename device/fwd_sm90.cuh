@@ -119,8 +119,8 @@ template <class Program>
 using Softmax = OnlineSoftmax<Program::kHasScore && Program::kAlongRow>;
 
 // Applies scale, score (but for Program::after) and mask to this thread's part of S, in the contract's order
-// (C2). kMasked: for tiles the schedule could not call wholly visible. kCareful: in passes but the fast one,
-// too.
+// (C2). kMasked: for tiles the schedule could not call wholly visible; masked: it did not, where a loop
+// serves both. kCareful: in passes but the fast one, too.
 template <FwdConfig c, class Program, bool kMasked, bool kCareful>
 BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, const FwdParams& p,
                                  const typename Program::Params& program, const WorkItem& w, int q_row,
@@ -194,7 +194,6 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   using T = Type16<c.type>;
   constexpr bool kRolled = Program::kHasMask && c.rolled_mask;
   constexpr bool kScores = Program::kHasScore;  // then scores come scaled, but for a factor
-  // Splits mostly wait for memory, and a second loop takes a seventh of what the kernel takes to compile.
   constexpr bool kOneLoop = c.partial;
   const int wg = __shfl_sync(~0u, threadIdx.x / 128, 0) - 1, thread = threadIdx.x % 128, lane = thread % 32;
   const auto q_once = smem.q.ref(wg * 64);
@@ -276,9 +275,6 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     }
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
     softmax = {kScores ? kLog2E * Program::after(program) : p.scale_log2};
-    if constexpr (kScores && Program::kAlongRow)
-      for (int r = 0; r < 2; ++r)
-        softmax.along[r] = Program::along(program, point_of(w, q_row + 8 * r, s.col_of(0, lane)));
     o = {};
     SoftmaxEnd rows;
     auto end = [&] { rows = softmax.finish(kScores ? Program::after(program) : p.scale); };
@@ -314,6 +310,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         wait_full(smem.q_ring, q_at);
         wait_full(smem.k_ring, k_at);
         look();
+        if constexpr (kScores && Program::kAlongRow)  // not before: it may read what a launch ahead writes
+          for (int r = 0; r < 2; ++r)
+            softmax.along[r] = Program::along(program, point_of(w, q_row + 8 * r, s.col_of(0, lane)));
       }
       while (more) {
         if (seen == TileClass::none) {  // only other warpgroups see it

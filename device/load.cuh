@@ -81,12 +81,13 @@ struct TmaLoader {
   // Slots are freed just in time: nothing but the copies stands between that and the next load. All else is
   // found before: `settled`, or the compiler would move it behind the wait.
   struct Boxes {
-    int row, head, batch;  // where this lane's begin, or with Sequences::paged 0, its panel, its block
+    int row, head, batch;  // where this lane's begin; of a page in the pool, and with Sequences::paged its
+                           // head's first panel, and no more, as page_blocks says where
     int bytes;             // of all lanes'
     int place;             // the row of the tile where this lane's go
-    bool mine;             // it has some
+    int count;             // of all lanes'
     BOLIDE_DEVICE Boxes settled() {
-      asm volatile("" : "+r"(row), "+r"(head), "+r"(batch), "+r"(bytes), "+r"(place));
+      asm volatile("" : "+r"(row), "+r"(head), "+r"(batch), "+r"(bytes), "+r"(place), "+r"(count));
       return *this;
     }
   };
@@ -103,7 +104,7 @@ struct TmaLoader {
     }
     __syncwarp();
   }
-  // Paged: a lane has the boxes, or with Sequences::paged the box, of kv_box_rows rows of one place in the
+  // Pages: a lane has the boxes, or with Sequences::paged the box, of kv_box_rows rows of one place in the
   // tile. The page table is asked for the tile below while this one loads.
   struct Entry {
     int row, page;  // page: as the table says, not bounded yet, so that nobody waits for it here
@@ -118,53 +119,54 @@ struct TmaLoader {
   }
   template <class Tile>
   BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
-    if constexpr (c.paged()) {  // by one lane, four boxes a look at shared memory: a quarter of the time it
-      if (ptx::elect_one()) {   // takes when every lane copies its own, one lane after the other
-        ptx::mbarrier_arrive_expect_tx(bar, from.bytes);
-        const int box_bytes = p.kv_box_rows * (Tile::kPanels * 128);
-        u32 to = ptx::smem_addr(dst.data);
-        const auto load = [&](int block) {
-          ptx::tma_load_4d(to, map, bar, 0, 0, from.head, block);
-          to += box_bytes;
-        };
-        const u32 blocks = ptx::smem_addr(smem.page_blocks[values]);
-#pragma unroll 1
-        for (int left = from.place, at = 0; left > 0; left -= 4, at += 16) {
-          const uint4 four = ptx::ld_shared(blocks + at);
-          load(four.x);
-          if (left > 1) load(four.y);
-          if (left > 2) load(four.z);
-          if (left > 3) load(four.w);
-        }
-      }
-      __syncwarp();
-      return;
-    }
     if (ptx::elect_one()) ptx::mbarrier_arrive_expect_tx(bar, from.bytes);
     __syncwarp();
-    if (from.mine)
+    if (static_cast<int>(threadIdx.x % 32) < from.count)
 #pragma unroll
       for (int panel = 0; panel < Tile::kPanels; ++panel)
         ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + from.place * 128, map, bar,
                          panel * 64, from.row, from.head, from.batch);
     __syncwarp();
   }
+  // One lane copies all, four boxes a look at shared memory: lanes that each copy their own do so one after
+  // another, in a loop of their own.
+  template <class Tile>
+  BOLIDE_DEVICE void load_blocks(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
+    if (ptx::elect_one()) {
+      ptx::mbarrier_arrive_expect_tx(bar, from.bytes);
+      const u32 box_bytes = p.kv_box_rows * (Tile::kPanels * 128),
+                blocks = ptx::smem_addr(smem.page_blocks[values]);
+      u32 to = ptx::smem_addr(dst.data);
+      const auto load = [&](int block) {
+        ptx::tma_load_4d(to, map, bar, 0, 0, from.head, block);
+        to += box_bytes;
+      };
+#pragma unroll 1
+      for (int left = from.count, at = 0; left > 0; left -= 4, at += 16) {
+        const uint4 four = ptx::ld_shared(blocks + at);
+        load(four.x);
+        if (left > 1) load(four.y);
+        if (left > 2) load(four.z);
+        if (left > 3) load(four.w);
+      }
+    }
+    __syncwarp();
+  }
   BOLIDE_DEVICE bool has_pages() const { return c.paged() || (!c.whole() && !c.packed() && p.pages.indices); }
   template <class Tile>
   BOLIDE_DEVICE Boxes find_keys(const WorkItem& w, int tile, PageMap steps) {
     const int first = tile * c.tile_kv;
-    if (!has_pages()) return {w.kv_row + first, w.kv_head, w.kv_batch, 0, 0, true};
+    if (!has_pages()) return {w.kv_row + first, w.kv_head, w.kv_batch};
     const Entry from = tile == tile_below ? below : find_entry(w, tile);
-    Boxes boxes{from.row, w.kv_head, clamp(from.page, 0, p.pages.count - 1)};
-    boxes.place = threadIdx.x % 32 * p.kv_box_rows;
-    boxes.mine = boxes.place < min(c.tile_kv, w.len_kv - first);
-    const int count = __popc(__ballot_sync(~0u, boxes.mine));
-    boxes.bytes = count * p.kv_box_rows * (Tile::kPanels * 128);
+    const int page = clamp(from.page, 0, p.pages.count - 1), lane = threadIdx.x % 32;
+    Boxes boxes{from.row, w.kv_head, page};
+    boxes.place = lane * p.kv_box_rows;
+    boxes.count = __popc(__ballot_sync(~0u, boxes.place < min(c.tile_kv, w.len_kv - first)));
+    boxes.bytes = boxes.count * p.kv_box_rows * (Tile::kPanels * 128);
     if constexpr (c.paged()) {
-      if (boxes.mine)
-        smem.page_blocks[values][threadIdx.x % 32] = boxes.batch * steps.page_blocks + from.row / 8;
+      if (lane < boxes.count) smem.page_blocks[values][lane] = page * steps.page_blocks + from.row / 8;
       __syncwarp();
-      boxes.head *= steps.head_panels, boxes.place = count;
+      boxes.head *= steps.head_panels;
     }
     return boxes;
   }
@@ -174,14 +176,17 @@ struct TmaLoader {
   }
   template <class Tile>
   BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
-    if (has_pages()) load_pages(dst, map, bar, from);
+    if constexpr (c.paged()) load_blocks(dst, map, bar, from);
+    else if (has_pages()) load_pages(dst, map, bar, from);
     else load_panels(dst, map, bar, from);
   }
 
   BOLIDE_DEVICE void load_q(const WorkItem& w) {
-    tile_below = -1;
-    if (values) return;
-    const Boxes from = Boxes{w.q_row + w.q_begin, w.head, w.q_batch, 0, 0, true}.settled();
+    if (values) {
+      tile_below = -1;  // K's warp has looked below its item's first tile by now
+      return;
+    }
+    const Boxes from = Boxes{w.q_row + w.q_begin, w.head, w.q_batch}.settled();
     smem.q_ring.wait_empty(q_at);
     load_panels(smem.q, &p.q_map, smem.q_ring.full[0], from);
     q_at.next();

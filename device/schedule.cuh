@@ -97,13 +97,13 @@ BOLIDE_DEVICE int page_at(const FwdParams& p, const WorkItem& w, int entry) {
 // Where sequence b's keys are. Returns how many there are.
 template <Sequences kSequences>
 BOLIDE_DEVICE int describe_keys(const FwdParams& p, int b, WorkItem& w) {
-  const int source = p.kv_batch ? clamp(p.kv_batch[b], 0, p.kv_batches - 1) : b;
-  int rows = p.keys.rows, kv_batch = source, kv_row = 0, page_base = 0;
   if constexpr (kSequences == Sequences::packed) {
     const Span span = packed_rows(p.keys, p.batch, b);
-    w.kv_batch = 0, w.kv_row = span.begin, w.page_base = 0, w.clipped = false;
+    w.kv_batch = 0, w.kv_row = span.begin, w.clipped = false;
     return span.rows;
   }
+  const int source = p.kv_batch ? clamp(p.kv_batch[b], 0, p.kv_batches - 1) : b;
+  int rows = p.keys.rows, kv_batch = source, kv_row = 0, page_base = 0;
   if (p.keys.cumulative) {
     const Span span = packed_rows(p.keys, p.kv_batches, source);
     kv_batch = 0, kv_row = span.begin, rows = span.rows;

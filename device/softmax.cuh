@@ -18,7 +18,7 @@ constexpr float kHuge =
     268435456.f;                     // an exponent whose product with the scale rounds by more than 2^x bears
 constexpr float kSteady = 65536.f;   // a base below this can be raised without rounding much
 constexpr float kMuch = 256.f;       // of a thread's sum over a tile: then the base is raised
-constexpr float kSteep = 2.f;        // of an exponent from one key to the next
+constexpr float kSteep = 2.f;        // of an exponent from one key to the next: 18 over a thread's 10 columns
 constexpr float kFar = 120.f;        // of an exponent: a step without maxima raises no base by more
 constexpr float kFarSum = 0x1p120f;  // 2^kFar: what a sum is then
 
@@ -29,7 +29,7 @@ struct SoftmaxEnd {
   float top, log_sum;  // of row b in odd lanes, else of row a: a logarithm takes 40 instructions
 };
 
-// What a row's products x become in a tile that begins at this distance:
+// What a row's products x become in a tile whose first column, of this thread's, is at this distance:
 // x * scale + rest + (distance + column) * factor. See Program::along().
 struct Line {
   float scale, rest, factor, distance;
@@ -43,7 +43,7 @@ struct OnlineSoftmax {
   float base[2] = {kInf, kInf};  // +inf: the row has seen nothing yet, and whatever it sees counts nothing
   float sum[2] = {0.f, 0.f};     // this thread's share; finish() adds up the quad's
   float tile_sum[2];             // of the tile under way: thousands of equal terms, added one by one, drift
-  u32 flags = 0;                 // coarse and beyond, a bit a row each
+  u32 flags = 0;                 // coarse, beyond and steep, a bit a row each
   bool waiting = true;  // some row of this warpgroup is without a base, or looks for maxima all along
 
   Along along[2];  // kAlong: of a row, from the sequence's first key on,
@@ -125,24 +125,34 @@ struct OnlineSoftmax {
   template <int r, int kBegin, int kEnd, bool kHides, int kCols>
   BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float mult) {
     if (kBegin == 0) tile_sum[r] = 0.f;
-    const float scale = kAlong ? mult * line[r].scale : mult, factor = mult * line[r].factor;
-    // A thread's columns are 0, 1, 8, 9, 16, ... of the tile. Those of 16 share a distance, which is exact.
-    float rest[4] = {-base[r]};
-    if constexpr (kAlong) {
-      rest[0] = __fmaf_rn(mult, line[r].rest, -base[r]);
-      for (int n = 1; n < 4; ++n)
-        rest[n] = __fmaf_rn(static_cast<float>(Frag<8>::col_of(n % 2 + n / 2 * 4, 0)), factor, rest[0]);
-    }
+    if constexpr (kAlong) return exponentiate_line<r, kBegin, kEnd, kHides>(s, mult);
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
 #pragma unroll
       for (int j = i; j < i + 2; ++j) {
-        float exponent = __fmaf_rn(s.x[j], scale, rest[kAlong ? i / 4 % 2 * 2 + j % 2 : 0]);
-        if constexpr (kAlong)
-          exponent = __fmaf_rn(line[r].distance + static_cast<float>(i / 8 * 16), factor, exponent);
-        s.x[j] = ptx::ex2(kAlong && kHides && is_hidden(s.x[j]) ? kNegInf : exponent);
+        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult, -base[r]));
         tile_sum[r] += s.x[j];
       }
+  }
+  // A thread's columns are 0, 1, 8 and 9 of every 16. Those share the line's height over the base, which is
+  // found first: near the maximum it is small, whatever both are (rounded beside them, scores of 32,768 keys
+  // that rise by 0.5 a key had the error of f16 outputs at 2.1 times its floor, simulated, instead of 1.5).
+  template <int r, int kBegin, int kEnd, bool kHides, int kCols>
+  BOLIDE_DEVICE void exponentiate_line(Frag<kCols>& s, float mult) {
+    const float scale = mult * line[r].scale, factor = mult * line[r].factor,
+                rest = __fmaf_rn(mult, line[r].rest, -base[r]);
+#pragma unroll
+    for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4) {
+      const float height = __fmaf_rn(line[r].distance + static_cast<float>(i / 8 * 16), factor, rest);
+#pragma unroll
+      for (int j = i; j < i + 2; ++j) {
+        const int column = Frag<8>::col_of(j % 8, 0);  // 0, 1, 8 or 9
+        const float exponent =
+            __fmaf_rn(s.x[j], scale, __fmaf_rn(static_cast<float>(column), factor, height));
+        s.x[j] = ptx::ex2(kHides && is_hidden(s.x[j]) ? kNegInf : exponent);
+        tile_sum[r] += s.x[j];
+      }
+    }
   }
 
   // A row's base is to be raised before its probabilities are used. NaN is left to spread.

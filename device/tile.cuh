@@ -155,11 +155,11 @@ BOLIDE_DEVICE void multiply_pv(Frag<kDim>& o, const u32 (&p)[kKv / 16][4], V v) 
   if constexpr (kStep + kSteps < kKv / 16) multiply_pv<Operand, kStep + kSteps, kKv>(o, p, v);
 }
 // o += p @ v. Asynchronous: committed, not waited for.
-template <class T, class V, int kKv, int kDim>
-BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kKv][4], V v) {
+template <class T, class V, int kSteps, int kDim>
+BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kSteps][4], V v) {
   pin(o);
   ptx::wgmma_fence();
-  multiply_pv<typename T::Operand, 0, 16 * kKv>(o, p, v);
+  multiply_pv<typename T::Operand, 0, 16 * kSteps>(o, p, v);
   ptx::wgmma_commit();
 }
 

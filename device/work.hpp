@@ -138,19 +138,19 @@ struct FwdParams {
 struct PrepareParams {
   Lengths query;
   int batch, tile_q;
-  int* tile_offsets;  ///< [batch + 2], or null
-  int* next_work;     ///< or null
+  unsigned most_tiles;  ///< of a head; cumulative lengths that say more are not believed (contract C19)
+  int* tile_offsets;    ///< [batch + 2], or null
+  int* next_work;       ///< or null
 };
 
 /// fwd_combine: merges the partial results of all splits.
 struct CombineParams {
-  const float* partial_out;  ///< [split, batch, rows, heads, partial_columns], contiguous; packed: batch 1
+  const float* partial_out;  ///< [split, batch, rows, heads, head_dim_v], contiguous; packed: batch 1
   const float* partial_lse;  ///< [split, 2, batch, heads, rows], contiguous: base, log of the sum
   View out;
   float* lse;
   Stride lse_batch_stride, lse_head_stride, lse_row_stride;
   int batch, heads, rows, head_dim_v, num_splits;
-  int partial_columns;  ///< head_dim_v, or one more: even
   const float* sinks;
 };
 
@@ -195,7 +195,8 @@ struct FwdConfig {
   int early_cols;  ///< columns of row a exponentiated before PV is waited for (all but the extremes do)
   int producer_registers;  ///< of a producer's thread; programs with tile classification need more than 24
   bool rolled_mask;        ///< evaluate masks in a loop, not unrolled: for masks that gather or are long
-  bool partial;            ///< of splits: float32 rows of an even number of columns, to be merged
+  bool partial;            ///< of splits, with an even head_dim_v: a single loop, which compiles a seventh
+                           ///< faster; they mostly wait for memory
   Sequences sequences;
 
   BOLIDE_SHARED constexpr bool whole() const { return sequences == Sequences::whole; }
@@ -226,9 +227,9 @@ struct FwdConfig {
 /// (docs/hopper.md); others take the tile of the next native size, as shared memory holds panels of 64
 /// columns. `weight`: tiles of heavy masks are classified with more registers and the mask is evaluated in a
 /// loop; a gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
-/// figures). `whole`: what is dense has a kernel of its own where the copy engine loads and the mask is
+/// figures). `sequences`, whole or packed: a kernel of its own where the copy engine loads and the mask is
 /// light, as the code that looks for lengths does not fit the instruction cache beside the rest (at 512 keys
-/// d64 +13 to +21 %, d128 +6 %). `short_items`: few keys, not all of them visible; a whole kernel then takes
+/// d64 +13 to +21 %, d128 +6 %). `short_items`: few keys, not all of them visible; such a kernel then takes
 /// tiles of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %;
 /// d64, which does without, +2 and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,

@@ -21,7 +21,7 @@ struct ForwardWorkspace {
   std::size_t next_work = 0;     ///< int: the work counter
   std::size_t ranges = 0;        ///< least and greatest elements of captured tensors, block by block
   std::size_t range_bytes = 0;
-  std::size_t partial_out = 0;  ///< [split, batch, rows, heads, partial_columns()] float; packed: batch 1
+  std::size_t partial_out = 0;  ///< [split, batch, rows, heads, head_dim_v] float; packed: batch 1
   std::size_t partial_lse = 0;  ///< [split, 2, batch, heads, rows] float: greatest score, log of the sum
   std::size_t bytes = 0;
 };
@@ -36,8 +36,8 @@ struct ProducerChoice {
 /// any, hold a multiple of 8 rows and begin with a sequence's row 0; threads otherwise.
 ProducerChoice choose_producer(const ForwardProblem&, const Sizes&);
 
-/// How a tensor of pages, [page, row, heads, columns], looks in blocks; nothing if heads are not whole panels
-/// of 64 columns apart, or pages not whole blocks of eight rows.
+/// How a tensor of pages, [page, row, heads, columns], that the copy engine can read looks in blocks; nothing
+/// if heads are not whole panels of 64 columns apart, or pages not whole blocks of eight rows.
 std::optional<device::PageMap> page_map(const Tensor& pages);
 
 /// Everything that shapes decide about a launch.
@@ -57,8 +57,6 @@ struct ForwardChoice {
   bool counted = false;                 ///< a counter deals out the work; fwd_prepare zeroes it first
   ForwardWorkspace workspace;
 
-  /// Of a row of partial results: even, so that they are stored in pairs.
-  static std::int64_t partial_columns(const Sizes& s) { return s.head_dim_v + s.head_dim_v % 2; }
   /// fwd_prepare runs first.
   bool prepared() const { return counted || workspace.range_bytes > 0; }
   int launches() const { return grid == 0 ? 0 : 1 + (num_splits > 1) + prepared(); }

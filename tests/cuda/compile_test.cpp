@@ -75,7 +75,7 @@ struct Job {
 // kernels that differ in their types only, one, in bf16, with out in turn as q and as float32 (f16 differs in
 // the names of instructions; it is there for a lean kernel). The native sizes by every producer and variant;
 // the others lean, and heavy by the copy engine and by threads in turn. Narrow copies, which share a loop,
-// once each. Of whole sequences all in bf16; of paged ones heavy at 128 only.
+// once each. Of whole and packed sequences, and of splits, all in bf16; of pages heavy at 128 only.
 std::vector<FwdConfig> cover() {
   std::map<std::string, int> kinds, sizes;
   std::vector<FwdConfig> chosen;
@@ -92,7 +92,8 @@ std::vector<FwdConfig> cover() {
     if (c.copy_bytes < 16 && c.head_dim != 128) continue;
     if (c.paged() && c.rolled_mask && c.head_dim != 128) continue;
     if (!native && (c.rolled_mask ? tma != (size % 2 == 0) : !tma)) continue;
-    const bool in_turn = c.type == Element::bf16 && (c.out_type == Element::f32) == (index % 2 == 1);
+    const bool in_turn =
+        c.type == Element::bf16 && (c.partial || (c.out_type == Element::f32) == (index % 2 == 1));
     const bool half = c.type == Element::f16 && c.out_type == c.type && equal && c.head_dim == 128;
     const bool dense = c.whole() || c.packed();
     if (dense ? c.type == Element::bf16 : in_turn || (half && tma && !c.rolled_mask)) chosen.push_back(c);
@@ -207,7 +208,11 @@ TEST(Compile, TheCoverHasEverySizeAndVariant) {
       all.insert(std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v) + weight);
       all.insert((c.producer == Producer::tma ? "tma" : "gathered") + weight);
       all.insert("copies of " + std::to_string(c.copy_bytes));
-      if (c.whole()) all.insert("whole " + std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v));
+      const std::string size = " " + std::to_string(c.head_dim) + " x " + std::to_string(c.head_dim_v);
+      if (c.whole()) all.insert("whole" + size);
+      if (c.packed()) all.insert("packed" + size);
+      if (c.paged()) all.insert("paged" + size);
+      if (c.partial) all.insert((c.paged() ? "of pages, partial" : "partial") + size);
       all.insert("type " + std::to_string(static_cast<int>(c.type)));
       all.insert("out " + std::to_string(static_cast<int>(c.out_type)));
     }

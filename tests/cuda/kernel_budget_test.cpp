@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <set>
+#include <string>
 
 namespace bolide::testing {
 namespace {
@@ -68,6 +70,25 @@ TEST(KernelBudget, ShrinkingAsksForFewNewKernels) {
 TEST(KernelBudget, TheSameSeedGivesTheSameCases) {
   const Filter filter = Filter::parse("op=fwd type=bf16");
   EXPECT_EQ(share_kernels(132, 5, 40, filter, 8).cases, share_kernels(132, 5, 40, filter, 8).cases);
+}
+
+// What compute-sanitizer is run on, slow as it is.
+TEST(KernelBudget, TheSmallCasesReachEveryKindOfKernel) {
+  std::vector<Case> cases;
+  std::ifstream file(BOLIDE_SOURCE_DIR "/tests/cases/gpu_small.txt");
+  for (std::string line; std::getline(file, line);)
+    if (!line.empty() && line[0] != '#') cases.push_back(Case::parse(line));
+  std::string names;
+  for (const jit::KernelSpec& kernel : kernels_of(cases, 132)) names += kernel.name + "\n";
+  for (const char* kind :
+       {"Producer::gathered, .copy_bytes = 16", "Producer::gathered, .copy_bytes = 4",
+        "Producer::gathered, .copy_bytes = 2",
+        ".partial = false, .sequences = bolide::device::Sequences::any",
+        ".partial = true, .sequences = bolide::device::Sequences::any", "Sequences::whole",
+        "Sequences::packed", ".partial = false, .sequences = bolide::device::Sequences::paged",
+        ".partial = true, .sequences = bolide::device::Sequences::paged", "fwd_f32", "fwd_combine",
+        "fwd_prepare"})
+    EXPECT_NE(names.find(kind), names.npos) << kind << " in\n" << names;
 }
 
 }  // namespace

@@ -153,6 +153,72 @@ TEST_F(ForwardOnGpu, ACallWritesNothingBeforeThoseAheadHaveEnded) {
   EXPECT_EQ(download(writes.out), std::vector<std::byte>(bytes_of(writes.out))) << "no key, so zeros";
 }
 
+// Nor read: a score's line is made of what the first call still writes.
+TEST_F(ForwardOnGpu, ACallReadsNothingBeforeThoseAheadHaveEnded) {
+  testing::Setup writer(Case::parse("fwd bf16 b=1 hq=100 hkv=1 sq=128 skv=65536 d=128"), Fill::normal,
+                        *memory),
+      reader(Case::parse("fwd bf16 b=1 hq=100 hkv=100 sq=128 skv=128 d=128 mask=\"kv<=q\""), Fill::normal,
+             *memory);
+  const ForwardProblem& writes = writer.placed().forward;
+  ForwardProblem reads = reader.placed().forward;
+  reads.score = Score::parse("score + 0.1 * (kv - q) - bias[b, h, q]", {{"bias", writes.lse}});
+  const Plan write = context->plan(writes), read = context->plan(reads);
+  ASSERT_EQ(write.workspace_bytes() + read.workspace_bytes(), 0u) << "neither is split nor counted";
+  std::vector<std::byte> later, followed;
+  for (std::vector<std::byte>* out : {&later, &followed}) {
+    writer.upload(), reader.upload();
+    synchronize(*device, stream());
+    context->forward(write, writes, {}, memory->stream());
+    if (out == &later) synchronize(*device, stream());
+    context->forward(read, reads, {}, memory->stream());
+    *out = download(reads.lse);
+  }
+  EXPECT_EQ(later, followed);
+}
+
+// Whatever the device's integers hold, a call ends and leaves what is not its own alone; compute-sanitizer
+// sees that it reads nothing else either.
+TEST_F(ForwardOnGpu, C19_CorruptIntegersStayInTheirBuffers) {
+  for (const char* line :
+       {"varlen_fwd bf16 b=5 hq=4 hkv=2 sq=0..300 skv=0..300 d=128 kv=packed max_seqlen=given mask=\"kv<=q\"",
+        "varlen_fwd bf16 b=5 hq=4 hkv=2 sq=0..300 skv=0..300 d=64 kv=packed cu=i64",
+        "varlen_fwd bf16 b=5 hq=4 hkv=2 sq=0..300 skv=0..300 d=128 kv=packed seqused_kv=0..300 strides=odd",
+        "fwd_kvcache bf16 b=5 hq=4 hkv=2 sq=150 skv=300 d=128 kv=paged:16 seqused_kv=0..300 mask=\"kv<=q\"",
+        "fwd_kvcache bf16 b=5 hq=4 hkv=2 sq=1 skv=3000 d=128 kv=paged:16 seqused_kv=0..3000",
+        "fwd_kvcache bf16 b=5 hq=4 hkv=2 sq=1 skv=3000 d=64 kv=pagelist:5 leftpad=0..7",
+        "varlen_fwd f32 b=5 hq=2 sq=0..40 skv=0..90 d=33 kv=paged:8"}) {
+    testing::Setup setup(Case::parse(line), Fill::normal, *memory);
+    const ForwardProblem& p = setup.placed().forward;
+    std::vector<Tensor> integers{p.seqused_q, p.seqused_kv, p.leftpad};
+    if (const auto* q = std::get_if<Packed>(&p.queries)) integers.push_back(q->cu_seqlens);
+    if (const auto* kv = std::get_if<Packed>(&p.keys)) integers.push_back(kv->cu_seqlens);
+    if (const auto* kv = std::get_if<Paged>(&p.keys))
+      for (const Tensor& t : {kv->table, kv->indptr, kv->indices, kv->last_page_len}) integers.push_back(t);
+    std::erase_if(integers, [](const Tensor& t) { return !t || t.count() == 0; });
+    const auto upload = [&](const Tensor& t, const std::vector<std::byte>& bytes) {
+      device->call(device->entries().copy, reinterpret_cast<DevicePointer>(t.data),
+                   reinterpret_cast<DevicePointer>(bytes.data()), bytes.size(), stream());
+      synchronize(*device, stream());
+    };
+    const Plan plan = context->plan(p);
+    DeviceBuffer workspace(device, plan.workspace_bytes());
+    const int kGarbage[] = {0, 2147483647, -1, 0, 5000, -2147483647 - 1, 3, 1 << 20};
+    setup.upload();
+    for (const Tensor& t : integers)
+      for (int first = 0; first < 8; ++first) {
+        const std::vector<std::byte> sound = download(t);
+        std::vector<std::byte> corrupt = sound;
+        for (std::size_t at = 0; at < corrupt.size() / 4; ++at)
+          std::memcpy(&corrupt[4 * at], &kGarbage[(at + static_cast<std::size_t>(first)) % 8], 4);
+        upload(t, corrupt);
+        context->forward(plan, p, {workspace.data(), plan.workspace_bytes()}, memory->stream());
+        synchronize(*device, stream());
+        upload(t, sound);
+        ASSERT_EQ(setup.download(), "") << line;
+      }
+  }
+}
+
 // One plan and one graph serve all lengths within capacity: only the device's numbers change.
 TEST_F(ForwardOnGpu, AGraphServesOtherLengths) {
   for (const char* line :

@@ -199,6 +199,110 @@ TEST(ForwardChoice, FewKeysUnderAMaskTakeSmallerTiles) {
   EXPECT_EQ(choose(p).tile_kv, 128);
 }
 
+ForwardProblem packed_keys(std::int64_t rows, std::int64_t batch, std::int64_t d = 128) {
+  const Tensor lengths = at(5 * kPlace, DType::i32, {batch + 1});
+  return varlen_fwd({.q = at(kPlace, DType::bf16, {rows, 8, d}),
+                     .k = at(2 * kPlace, DType::bf16, {rows, 2, d}),
+                     .v = at(3 * kPlace, DType::bf16, {rows, 2, d}),
+                     .out = at(4 * kPlace, DType::bf16, {rows, 8, d}),
+                     .cu_seqlens_q = lengths,
+                     .cu_seqlens_kv = lengths});
+}
+
+TEST(ForwardChoice, PackedSequencesHaveAKernelOfTheirOwn) {
+  const ForwardProblem packed = packed_keys(40000, 10);
+  EXPECT_TRUE(choose(packed).config.packed());
+  const auto with = [&](const auto& change) {
+    ForwardProblem p = packed;
+    change(p);
+    return choose(p).config.packed();
+  };
+  EXPECT_TRUE(with([](ForwardProblem& p) { p.mask = leaf::kv <= leaf::q; }));
+  EXPECT_TRUE(with([](ForwardProblem& p) { p.query_start = Start{5, {}}; }));
+  const Tensor lengths = at(6 * kPlace, DType::i32, {10});
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_q = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_kv = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.leftpad = lengths; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.query_start = Start{0, lengths}; }));
+  EXPECT_FALSE(with([&](ForwardProblem& p) { p.key_start = Start{0, lengths}; }));
+  EXPECT_FALSE(with([](ForwardProblem& p) { p.out.dtype = DType::f32; })) << "few ask for it";
+  EXPECT_TRUE(choose(packed_keys(40000, 10, 104)).config.packed());
+  EXPECT_FALSE(choose(packed_keys(40000, 10, 100)).config.packed()) << "threads gather";
+}
+
+TEST(ForwardChoice, FewPackedKeysUnderAMaskTakeSmallerTiles) {
+  ForwardProblem p = packed_keys(20480, 10);
+  EXPECT_EQ(choose(p).tile_kv, 128);
+  p.mask = leaf::kv <= leaf::q;
+  EXPECT_EQ(choose(p).tile_kv, 64);
+  p = packed_keys(20481, 10);
+  p.mask = leaf::kv <= leaf::q;
+  EXPECT_EQ(choose(p).tile_kv, 128) << "more than 2048 on average";
+}
+
+TEST(ForwardChoice, SplitsHaveAKernelOfTheirOwn) {
+  EXPECT_TRUE(choose(paged(64, 1024, 1)).config.partial);
+  EXPECT_TRUE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.partial);
+  EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 64, 64)).config.partial) << "three warpgroups would spill";
+  ForwardProblem p = dense(4, 4096, 4096, 16, 16, 128, 128);
+  p.out.dtype = DType::f32;
+  EXPECT_FALSE(choose(p).config.partial) << "float32, but the caller's";
+  p = dense(1, 128, 8192, 4, 4, 128, 33);
+  p.v = at(3 * kPlace, DType::bf16, p.v.shape, {8192 * 160, 160, 40, 1});
+  EXPECT_EQ(choose(p).config.producer, Producer::tma);
+  EXPECT_FALSE(choose(p).config.partial) << "rows of pairs only";
+}
+
+TEST(ForwardChoice, PagesOfWholeBlocksHaveAKernelOfTheirOwn) {
+  EXPECT_TRUE(choose(paged(64, 16)).config.paged());
+  EXPECT_TRUE(choose(paged(24, 16)).config.paged());
+  EXPECT_TRUE(choose(paged(64, 1024, 1)).config.paged()) << "splits, too";
+  const auto with = [](const auto& change) {
+    ForwardProblem p = paged(64, 16);
+    change(p.k);
+    return choose(p).config;
+  };
+  EXPECT_FALSE(with([](Tensor& k) { k.strides[2] += 8; }).paged()) << "heads are not panels apart";
+  EXPECT_FALSE(with([](Tensor& k) { k.strides[0] += 64; }).paged()) << "pages are not blocks apart";
+  EXPECT_EQ(with([](Tensor& k) { k.strides[0] += 64; }).producer, Producer::tma);
+  ForwardProblem wide = paged(64, 16);
+  wide.v.strides[2] += 8;
+  EXPECT_FALSE(choose(wide).config.paged()) << "nor v's";
+  const auto dims = [](std::int64_t d, std::int64_t d_v) {
+    ForwardProblem p = paged(64, 16);
+    for (Tensor* t : {&p.q, &p.k, &p.v, &p.out})
+      t->shape[3] = t == &p.q || t == &p.k ? d : d_v, t->strides = contiguous_strides(t->shape);
+    return choose(p).config.paged();
+  };
+  for (const std::int64_t d : {128, 192, 256}) EXPECT_TRUE(dims(d, d)) << d;
+  EXPECT_TRUE(dims(192, 128));
+  for (const auto& [d, d_v] : {std::pair(64, 128), {128, 64}, {64, 256}, {128, 256}, {256, 128}, {192, 64}})
+    EXPECT_FALSE(dims(d, d_v)) << d << " x " << d_v
+                               << ": a box is as wide as the tensor, not the kernel's tile";
+  ForwardProblem small = paged(64, 16);
+  for (Tensor* t : {&small.q, &small.k, &small.v, &small.out}) t->shape[3] = 64;
+  EXPECT_FALSE(choose(small).config.paged()) << "a panel is a box";
+  for (Tensor* t : {&small.q, &small.k, &small.v, &small.out}) t->shape[3] = 96;
+  EXPECT_FALSE(choose(small).config.paged()) << "half a panel";
+}
+
+TEST(ForwardChoice, AMapOfPagesCountsPanelsAndBlocks) {
+  const auto map = [](const Dims& shape, const Dims& strides) {
+    const std::optional<device::PageMap> m = page_map(at(kPlace, DType::bf16, shape, strides));
+    return m ? std::pair(m->head_panels, m->page_blocks) : std::pair(-1, -1);
+  };
+  const std::pair none(-1, -1);
+  EXPECT_EQ(map({50, 16, 4, 128}, {16 * 512, 512, 128, 1}), std::pair(2, 2)) << "rows of all heads";
+  EXPECT_EQ(map({50, 16, 4, 128}, {16 * 512, 128, 16 * 128, 1}), std::pair(32, 8)) << "heads of all rows";
+  EXPECT_EQ(map({50, 16, 4, 128}, {16 * 544, 544, 136, 1}), none) << "gaps between heads";
+  EXPECT_EQ(map({50, 16, 1, 128}, {16 * 136, 136, 1, 1}), std::pair(0, 2)) << "one head is nowhere else";
+  EXPECT_EQ(map({1, 16, 4, 128}, {1, 512, 128, 1}), std::pair(2, 0)) << "nor is one page";
+  EXPECT_EQ(map({50, 16, 4, 128}, {16 * 512 + 512, 512, 128, 1}), none) << "a row between pages";
+  EXPECT_EQ(map({50, 12, 4, 128}, {12 * 512, 512, 128, 1}), none) << "half a block";
+  EXPECT_EQ(map({50, 16, 4, 96}, {16 * 384, 384, 96, 1}), none) << "half a panel";
+  EXPECT_EQ(map({50, 16, 4, 128}, {std::int64_t{1} << 40, 512, 128, 1}), none) << "blocks beyond an int";
+}
+
 TEST(ForwardChoice, DivisorsAreExactBelowTwoToThe31) {
   const auto exact = [](std::uint64_t n, std::uint64_t by) {
     const device::Divisor d = device::divisor(static_cast<unsigned>(by));
@@ -227,6 +331,14 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
   std::set<std::string> all;
   for (const device::FwdConfig& c : every_forward_config()) all.insert(config_text(c));
   EXPECT_EQ(all.size(), every_forward_config().size()) << "each once";
+  const auto expect_listed = [&](const ForwardProblem& p) {
+    const device::FwdConfig c = choose(p).config;
+    const Sizes s = validate(p);
+    ASSERT_TRUE(all.count(config_text(c))) << config_text(c);
+    ASSERT_GE(c.head_dim, s.head_dim);
+    ASSERT_GE(c.head_dim_v, s.head_dim_v);
+    ASSERT_LE(c.smem_bytes(), device::kMaxSmemBytes);
+  };
   for (const DType type : {DType::f16, DType::bf16})
     for (std::int64_t d = 1; d <= 256; d += 5)
       for (std::int64_t d_v = 1; d_v <= 256; d_v += d < 20 ? 3 : 17)
@@ -236,14 +348,20 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
           if (variant & 2) p.scale = -1.f;
           if (variant & 4) p.out.dtype = DType::f32;
           if (variant & 8) p.q.data = reinterpret_cast<void*>(kPlace + 2 * (variant & 7));
-          const device::FwdConfig c = choose(p).config;
-          ASSERT_TRUE(all.count(config_text(c))) << config_text(c);
-          ASSERT_GE(c.head_dim, d);
-          ASSERT_GE(c.head_dim_v, d_v);
-          ASSERT_LE(c.smem_bytes(), device::kMaxSmemBytes);
+          expect_listed(p);
           ASSERT_EQ(static_cast<bool>(kernel_programs(p, validate(p)).score), (variant & 2) != 0)
               << "a negative scale is applied by a program";
         }
+  for (std::int64_t d = 8; d <= 256; d += 8)
+    for (int variant = 0; variant < 16; ++variant) {
+      ForwardProblem p = variant & 1 ? paged(variant & 2 ? 16 : 256, 64, variant & 4 ? 1 : 64)
+                                     : packed_keys(variant & 2 ? 1000 : 100000, 10);
+      for (Tensor* t : {&p.q, &p.k, &p.v, &p.out})
+        t->shape[t->rank() - 1] = d, t->strides = contiguous_strides(t->shape);
+      if (variant & 8) p.mask = leaf::kv <= leaf::q;
+      if (!(variant & 1) && variant & 4) p.out.dtype = DType::f32;
+      expect_listed(p);
+    }
 }
 
 TEST(ForwardChoice, HeadDimsTakeTheNextKernel) {
