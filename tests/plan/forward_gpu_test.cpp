@@ -163,25 +163,32 @@ TEST(ForwardChoice, UnevenDenseWorkIsDealtOutByACounter) {
   EXPECT_FALSE(choose(plain).counted) << "fwd_f32 walks its grid";
 }
 
-TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
-  const ForwardProblem whole = dense(4, 1024, 1024, 16, 16, 128, 128);
-  EXPECT_TRUE(choose(whole).config.whole());
+// Of sequences whose positions and lengths no vector tells; `batch` of them.
+void expect_own_kernel(const ForwardProblem& own, std::int64_t batch,
+                       bool (device::FwdConfig::*kind)() const) {
   const auto with = [&](const auto& change) {
-    ForwardProblem p = whole;
+    ForwardProblem p = own;
     change(p);
-    return choose(p).config.whole();
+    return (choose(p).config.*kind)();
   };
+  EXPECT_TRUE(with([](ForwardProblem&) {}));
   EXPECT_TRUE(with([](ForwardProblem& p) { p.mask = leaf::kv <= leaf::q; }));
   EXPECT_TRUE(with([](ForwardProblem& p) { p.query_start = Start{5, {}}; }));
   EXPECT_TRUE(with([](ForwardProblem& p) { p.key_start = Start{5, {}}; }));
-  const Tensor lengths = at(5 * kPlace, DType::i32, {4});
+  const Tensor lengths = at(6 * kPlace, DType::i32, {batch});
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_q = lengths; }));
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_kv = lengths; }));
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.leftpad = lengths; }));
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.query_start = Start{0, lengths}; }));
   EXPECT_FALSE(with([&](ForwardProblem& p) { p.key_start = Start{0, lengths}; }));
   EXPECT_FALSE(with([](ForwardProblem& p) { p.out.dtype = DType::f32; })) << "few ask for it";
-  EXPECT_FALSE(with([](ForwardProblem& p) { p.k.strides[1] += 1; })) << "threads gather";
+}
+
+TEST(ForwardChoice, WholeSequencesHaveAKernelOfTheirOwn) {
+  ForwardProblem whole = dense(4, 1024, 1024, 16, 16, 128, 128);
+  expect_own_kernel(whole, 4, &device::FwdConfig::whole);
+  whole.k.strides[1] += 1;
+  EXPECT_FALSE(choose(whole).config.whole()) << "threads gather";
   EXPECT_FALSE(choose(dense(1, 128, 8192, 4, 4, 128, 128)).config.whole()) << "split";
 }
 
@@ -210,22 +217,7 @@ ForwardProblem packed_keys(std::int64_t rows, std::int64_t batch, std::int64_t d
 }
 
 TEST(ForwardChoice, PackedSequencesHaveAKernelOfTheirOwn) {
-  const ForwardProblem packed = packed_keys(40000, 10);
-  EXPECT_TRUE(choose(packed).config.packed());
-  const auto with = [&](const auto& change) {
-    ForwardProblem p = packed;
-    change(p);
-    return choose(p).config.packed();
-  };
-  EXPECT_TRUE(with([](ForwardProblem& p) { p.mask = leaf::kv <= leaf::q; }));
-  EXPECT_TRUE(with([](ForwardProblem& p) { p.query_start = Start{5, {}}; }));
-  const Tensor lengths = at(6 * kPlace, DType::i32, {10});
-  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_q = lengths; }));
-  EXPECT_FALSE(with([&](ForwardProblem& p) { p.seqused_kv = lengths; }));
-  EXPECT_FALSE(with([&](ForwardProblem& p) { p.leftpad = lengths; }));
-  EXPECT_FALSE(with([&](ForwardProblem& p) { p.query_start = Start{0, lengths}; }));
-  EXPECT_FALSE(with([&](ForwardProblem& p) { p.key_start = Start{0, lengths}; }));
-  EXPECT_FALSE(with([](ForwardProblem& p) { p.out.dtype = DType::f32; })) << "few ask for it";
+  expect_own_kernel(packed_keys(40000, 10), 10, &device::FwdConfig::packed);
   EXPECT_TRUE(choose(packed_keys(40000, 10, 104)).config.packed());
   EXPECT_FALSE(choose(packed_keys(40000, 10, 100)).config.packed()) << "threads gather";
 }
