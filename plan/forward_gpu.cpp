@@ -119,8 +119,8 @@ bool has_partial(const FwdConfig& c) {
          c.consumers() == 2;
 }
 
-// Where one box can bring a page's rows of all panels, pages have a kernel of their own: 8 to 9 % faster with
-// pages of 16 rows, 2 % with 64 (docs/hopper.md). One panel is one box already.
+// Where one box can bring a page's rows of all panels, pages have a kernel of their own (docs/hopper.md, step
+// 14). One panel is one box already.
 bool has_paged(const FwdConfig& c) {
   return c.producer == Producer::tma && c.head_dim > 64 && c.head_dim % 64 == 0 && c.head_dim_v % 64 == 0;
 }
