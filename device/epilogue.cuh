@@ -161,9 +161,9 @@ BOLIDE_DEVICE void add_infinities(const FwdParams& p, const WorkItem& w, const F
 
 // Writes this thread's rows q_row and q_row + 8. Returns why the item is suspicious, if it is: a row whose
 // sum is sound holds a NaN, which only V can have brought; or its scores were beyond the fast steps.
-template <FwdConfig c, class Smem, bool kAlong>
+template <FwdConfig c, class Smem, class Form>
 BOLIDE_DEVICE u32 store(Smem& smem, const FwdParams& p, const WorkItem& w, const Frag<c.head_dim_v>& o,
-                        const OnlineSoftmax<kAlong>& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
+                        const OnlineSoftmax<Form>& softmax, const SoftmaxEnd& rows, int q_row, int lane) {
   using Out = Select<c.out_type == Element::f32, float, u16>;
   float norm[2] = {rows.norm[0], rows.norm[1]}, lse = rows.top + rows.log_sum;
   bool shows_nan = false, is_beyond = false;

@@ -60,8 +60,8 @@ struct Smem {
 
 // Which columns of this thread's two rows of S a mask leaves visible, from column n on, a bit each: in a loop
 // that stays a loop, since unrolled gathers would all be in flight at once and take the registers. What the
-// row decides alone is found before, what the column decides alone once for both rows, for as many columns
-// as eight registers hold, whose gathers then wait together.
+// row decides alone is found before; what a column decides alone by one lane for the warp, which hands it on:
+// 32 columns a batch, a thread's 8 of which fill 8 registers, or fewer.
 template <class Program, int kBits>
 BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point at, int n, u32 (&bits)[2]) {
   using Column = typename Program::Column;
@@ -72,16 +72,19 @@ BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point a
   below.q += 8;
   const auto row = Program::row(program, at), row_below = Program::row(program, below);
   at.kv += 4 * n;
+  const int lane = threadIdx.x % 32, column = lane % 4 * 2;  // of the first of this thread's
+  Point own = at;
+  own.kv += lane % (4 * kBatch) - column;
+  Column next = Program::column(program, own);  // a batch ahead, so that nobody waits; the last is not used
 #pragma unroll 1
   for (int first = 0; first < kBits; first += kBatch, at.kv += 4 * kBatch) {
+    const Column found = next;
+    own.kv += 4 * kBatch;
+    next = Program::column(program, own);
     Column columns[kBatch];
     u32 word = 0, word_below = 0;
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      Point here = at;
-      here.kv += 8 * (i / 2) + i % 2;
-      columns[i] = Program::column(program, here);
-    }
+    for (int i = 0; i < kBatch; ++i) columns[i] = of_lane(found, 8 * (i / 2) + i % 2 + column);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       Point here = at;
@@ -115,14 +118,17 @@ BOLIDE_DEVICE VisibleBits find_visible(const typename Program::Params& program, 
   return bits;
 }
 
-template <class Program>
-using Softmax = OnlineSoftmax<Program::kHasScore && Program::kAlongRow>;
+// Splits, which mostly wait for memory, compute caps in place: at 192 the polynomial would spill.
+template <FwdConfig c, class Program>
+using ScoresOf = ScoresFor<c.partial && Program::kForm != ScoreForm::along ? ScoreForm::any : Program::kForm>;
+template <FwdConfig c, class Program>
+using Softmax = OnlineSoftmax<ScoresOf<c, Program>>;
 
 // Applies scale, score (but for Program::after) and mask to this thread's part of S, in the contract's order
 // (C2). kMasked: for tiles the schedule could not call wholly visible; masked: it did not, where a loop
 // serves both. kCareful: in passes but the fast one, too.
 template <FwdConfig c, class Program, bool kMasked, bool kCareful>
-BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, const FwdParams& p,
+BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<c, Program>& softmax, const FwdParams& p,
                                  const typename Program::Params& program, const WorkItem& w, int q_row,
                                  int tile, int lane, const VisibleBits& bits, bool masked = kMasked) {
   constexpr bool kScores = Program::kHasScore, kMask = kMasked && Program::kHasMask;
@@ -130,10 +136,8 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, 
   if constexpr (!kMasked && !kScores) return;
   const int first_key = tile * c.tile_kv + s.col_of(0, lane);
   auto point = [&](int r) { return point_of(w, q_row + 8 * r, first_key); };
-  if constexpr (kScores && Program::kAlongRow) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) softmax.begin_line(r, p.scale, tile * c.tile_kv);
-  } else if constexpr (kScores) {
+  softmax.scores.begin_tile(p.scale, tile * c.tile_kv);
+  if constexpr (kScores && !ScoresOf<c, Program>::kLate) {
     const float before = p.scale * Program::before(program);
     const typename Program::ScoreRow rows[2] = {Program::score_row(program, point(0)),
                                                 Program::score_row(program, point(1))};
@@ -161,7 +165,7 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, 
         if constexpr (c.rolled_mask) visible = bits.words[n / 32][r] >> (n % 32) & 1;
         else visible = Program::mask(program, at);
         float& x = s.x[4 * (n / 2) + 2 * r + n % 2];
-        x = visible ? x : softmax.hidden();
+        x = visible ? x : softmax.scores.hidden();
       }
     }
   if constexpr (kCareful)
@@ -169,8 +173,8 @@ BOLIDE_DEVICE void apply_program(Frag<c.tile_kv>& s, Softmax<Program>& softmax, 
       asm volatile("" ::: "memory");                // a branch, not a select for every score of every pass
 #pragma unroll
       for (int i = 0; i < s.kSize; ++i)
-        s.x[i] = softmax.score(s.x[i], s.row_of(i), i) == kNegInf ? softmax.hidden() : 0.f;
-      softmax.line[0] = softmax.line[1] = {};
+        s.x[i] = softmax.scores.score(s.x[i], s.row_of(i), i) == kNegInf ? softmax.scores.hidden() : 0.f;
+      softmax.scores.clear();
     }
 }
 
@@ -207,7 +211,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
   Frag<c.tile_kv> s;
   Frag<c.head_dim_v> o;
   u32 probs[c.tile_kv / 16][4];
-  Softmax<Program> softmax;
+  Softmax<c, Program> softmax;
   TileInfo at;                          // of the next tile of K
   typename Smem<c>::KTile::Ref k_tile;  // where it is: found well before its multiply needs it
   TileClass seen;                       // what this warpgroup's rows see of it
@@ -238,14 +242,15 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     auto mult = [&](int r) { return kCareful ? softmax.mult(r) : softmax.scale_log2; };
     if constexpr (kCareful) {
       factor[0] = softmax.template begin<0>(s, w.pass != Pass::fast);
-      softmax.template flatten<0>(s);
     }
+    if constexpr (kCareful || ScoresOf<c, Program>::kFlattensTiles) softmax.template flatten<0, kMasked>(s);
+    if constexpr (!kCareful && ScoresOf<c, Program>::kFlattensTiles) softmax.template flatten<1, kMasked>(s);
     softmax.template exponentiate<0, 0, c.early_cols, kMasked>(s, mult(0));
     if constexpr (kCareful) {
       factor[1] = softmax.template begin<1>(s, w.pass != Pass::fast);
-      softmax.template flatten<1>(s);
+      softmax.template flatten<1, kMasked>(s);
       auto waits = [&](int r) {
-        return (softmax.base[r] == kInf || softmax.is_steep(r)) && q_row + 8 * r < w.len_q;
+        return (softmax.base[r] == kInf || softmax.scores.is_steep(r)) && q_row + 8 * r < w.len_q;
       };
       // All of a warpgroup's warps take the same multiplies, so they decide together. The vote tells the
       // compiler that a warp's lanes do too.
@@ -310,9 +315,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         wait_full(smem.q_ring, q_at);
         wait_full(smem.k_ring, k_at);
         look();
-        if constexpr (kScores && Program::kAlongRow)  // not before: it may read what a launch ahead writes
-          for (int r = 0; r < 2; ++r)
-            softmax.along[r] = Program::along(program, point_of(w, q_row + 8 * r, s.col_of(0, lane)));
+        // Not before: what programs gather may be what a launch ahead writes.
+        softmax.scores.template begin<Program>(program, point_of(w, q_row, s.col_of(0, lane)),
+                                               point_of(w, q_row + 8, s.col_of(0, lane)), p.scale,
+                                               softmax.scale_log2);
       }
       while (more) {
         if (seen == TileClass::none) {  // only other warpgroups see it
@@ -341,7 +347,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         if (programmed) {
           apply_program<c, Program, true, true>(s, softmax, p, program, w, q_row, at.tile(), lane, bits);
           const int live = w.len_kv - at.tile() * c.tile_kv;
-          if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane, softmax.hidden());
+          if (BOLIDE_RARELY(live < c.tile_kv)) hide_dead(s, live, lane, softmax.scores.hidden());
         }
         to_probs.template operator()<true, true>(w, q_row, [] {});
         if (more) wait_full(smem.k_ring, k_at);

@@ -27,6 +27,10 @@ BOLIDE_DEVICE Near near(int first) {
   return {static_cast<float>(first & ~255), static_cast<float>(first & 255)};
 }
 
+/// What kernels know of a score. `along`, of the product plus what Along says; `cap`, `fast_cap`, of
+/// Program::core(): the tanh, or tanh_fast, of the product times Program::before().
+enum class ScoreForm : int { any, along, cap, fast_cap };
+
 /// A score along a row: the product plus rest plus factor times a distance, which is `distance` here and one
 /// more from key to key.
 struct Along {

@@ -148,6 +148,14 @@ BOLIDE_DEVICE float ex2(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+// a or b, both computed: of `?:` the compiler may make a branch.
+BOLIDE_DEVICE float selp(bool which, float a, float b) {
+  float y;
+  asm("{.reg .pred p; setp.ne.s32 p, %3, 0; selp.f32 %0, %1, %2, p;}"
+      : "=f"(y)
+      : "f"(a), "f"(b), "r"(static_cast<int>(which)));
+  return y;
+}
 BOLIDE_DEVICE float lg2(float x) {
   float y;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

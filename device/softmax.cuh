@@ -6,19 +6,15 @@
 // base is raised (relieve); should it grow beyond what may be raised, the item is done again in steps that do
 // look for maxima (begin), and in nothing else differ, bit by bit.
 #pragma once
-#include "program.cuh"
-#include "tile.cuh"
+#include "scores.cuh"
 
 namespace bolide::device {
 
-constexpr float kInf = __builtin_bit_cast(float, 0x7f800000u);
-constexpr float kNegInf = -kInf;
 constexpr float kLn2 = 0.693147180559945f, kLog2E = 1.44269504088896f;
 constexpr float kHuge =
     268435456.f;                     // an exponent whose product with the scale rounds by more than 2^x bears
 constexpr float kSteady = 65536.f;   // a base below this can be raised without rounding much
 constexpr float kMuch = 256.f;       // of a thread's sum over a tile: then the base is raised
-constexpr float kSteep = 2.f;        // of an exponent from one key to the next: 18 over a thread's 10 columns
 constexpr float kFar = 120.f;        // of an exponent: a step without maxima raises no base by more
 constexpr float kFarSum = 0x1p120f;  // 2^kFar: what a sum is then
 
@@ -29,31 +25,18 @@ struct SoftmaxEnd {
   float top, log_sum;  // of row b in odd lanes, else of row a: a logarithm takes 40 instructions
 };
 
-// What a row's products x become in a tile whose first column, of this thread's, is at this distance:
-// x * scale + rest + (distance + column) * factor. See Program::along().
-struct Line {
-  float scale, rest, factor, distance;
-};
-
-// kAlong: S stays what the multiply gave, and a line makes scores of it on their way to exponents. A hidden
-// key is a NaN that no multiply gives.
-template <bool kAlong>
+template <class Form>
 struct OnlineSoftmax {
   float scale_log2;              // softmax scale times log2(e): all exponentials are base two
   float base[2] = {kInf, kInf};  // +inf: the row has seen nothing yet, and whatever it sees counts nothing
   float sum[2] = {0.f, 0.f};     // this thread's share; finish() adds up the quad's
   float tile_sum[2];             // of the tile under way: thousands of equal terms, added one by one, drift
-  u32 flags = 0;                 // coarse, beyond and steep, a bit a row each
+  u32 flags = 0;                 // coarse and beyond, a bit a row each
   bool waiting = true;  // some row of this warpgroup is without a base, or looks for maxima all along
 
-  Along along[2];  // kAlong: of a row, from the sequence's first key on,
-  Line line[2];    // and in this tile
+  Form scores;
 
-  static constexpr u32 kCoarse = 1, kBeyond = 4, kSteepLine = 16;  // << r
-  BOLIDE_DEVICE static float hidden() { return kAlong ? __uint_as_float(0x7fc0dea1u) : kNegInf; }
-  BOLIDE_DEVICE static bool is_hidden(float x) {
-    return kAlong ? __float_as_uint(x) == __float_as_uint(hidden()) : x == kNegInf;
-  }
+  static constexpr u32 kCoarse = 1, kBeyond = 4;  // << r
 
   // Scores beyond kHuge are equal or worlds apart, and any power of two, which rounds nothing, tells which
   // (contract C14, C15).
@@ -62,44 +45,28 @@ struct OnlineSoftmax {
   }
   BOLIDE_DEVICE float mult(int r) const { return flags & kCoarse << r ? coarse_scale() : scale_log2; }
 
-  BOLIDE_DEVICE void begin_line(int r, float scale, int first_key) {
-    line[r] = {scale, along[r].rest, along[r].factor, static_cast<float>(along[r].distance + first_key)};
-  }
-  // Row r's i-th element in this thread, x, as a score.
-  BOLIDE_DEVICE float score(float x, int r, int i) const {
-    if constexpr (!kAlong) return x;
-    const float distance = line[r].distance + static_cast<float>(Frag<8>::col_of(i, 0));
-    const float z = __fmaf_rn(distance, line[r].factor, __fmaf_rn(x, line[r].scale, line[r].rest));
-    return is_hidden(x) ? kNegInf : z;
-  }
-  // Row r's elements become scores, rounded as such, where its line is steep or its scores are beyond kHuge.
-  template <int r, int kCols>
+  // Late scores that no exponent can be made of become scores first; caps in every tile.
+  template <int r, bool kHides, int kCols>
   BOLIDE_DEVICE void flatten(Frag<kCols>& s) {
-    if constexpr (!kAlong) return;
-    const bool steep = !(fabsf(scale_log2 * line[r].factor) <= kSteep), flat = steep || flags & kCoarse << r;
-    if (!BOLIDE_RARELY(__any_sync(~0u, flat))) return;
-#pragma unroll
-    for (int i = 2 * r; i < s.kSize; i += 4)
-#pragma unroll
-      for (int j = i; j < i + 2; ++j) s.x[j] = flat ? score(s.x[j], r, j) : s.x[j];
-    if (flat) line[r] = {1.f, 0.f, 0.f, 0.f};
-    if (steep) flags |= kSteepLine << r;
+    scores.template flatten<r, kHides>(s, scale_log2, flags & kCoarse << r);
   }
 
   // Looks for row r's maximum in a new tile, and moves the base there if the row has seen nothing yet or the
   // base is left too far behind. Returns what older terms are to be multiplied by: O, as the sum is here.
   // again: the item is done again for good. At first a row does not begin with scores of -2^28 and less,
-  // which count nothing beside any other; is_beyond() tells if none came.
+  // which count nothing beside any other; is_beyond() tells if none came. kFar + 1: what moves a base here,
+  // by its rounded score, a step without maxima has found beyond, by its sum.
   template <int r, int kCols>
   BOLIDE_DEVICE float begin(const Frag<kCols>& s, bool again) {
     float even = kNegInf, odd = kNegInf;  // two chains: the latency of a single one would show
 #pragma unroll
     for (int i = 2 * r; i < s.kSize; i += 4)
-      even = fmaxf(even, score(s.x[i], r, i)), odd = fmaxf(odd, score(s.x[i + 1], r, i + 1));
+      even = fmaxf(even, scores.score(s.x[i], r, i)), odd = fmaxf(odd, scores.score(s.x[i + 1], r, i + 1));
     float top = fmaxf(even, odd);
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     if (top == kNegInf) return 1.f;
+    top = scores.of_greatest(top);
     const float was = base[r];
     const bool large = !(fabsf(top * scale_log2) < kHuge), was_coarse = flags & kCoarse << r;
     if (was == kInf) {
@@ -107,7 +74,7 @@ struct OnlineSoftmax {
         flags |= kCoarse << r;
         return 1.f;
       }
-    } else if (!(top * mult(r) - was > (fabsf(was) < kSteady ? kFar : 0.f))) {
+    } else if (!(top * mult(r) - was > (fabsf(was) < kSteady ? kFar + 1.f : 0.f))) {
       return 1.f;
     }
     flags &= ~(kCoarse << r);
@@ -125,39 +92,19 @@ struct OnlineSoftmax {
   template <int r, int kBegin, int kEnd, bool kHides, int kCols>
   BOLIDE_DEVICE void exponentiate(Frag<kCols>& s, float mult) {
     if (kBegin == 0) tile_sum[r] = 0.f;
-    if constexpr (kAlong) return exponentiate_line<r, kBegin, kEnd, kHides>(s, mult);
+    const auto row = scores.row(r, mult, base[r]);
 #pragma unroll
     for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4)
 #pragma unroll
       for (int j = i; j < i + 2; ++j) {
-        s.x[j] = ptx::ex2(__fmaf_rn(s.x[j], mult, -base[r]));
+        const float exponent = row.exponent(s.x[j], j);
+        s.x[j] = ptx::ex2(kHides && Form::kLate && Form::is_hidden(s.x[j]) ? kNegInf : exponent);
         tile_sum[r] += s.x[j];
       }
-  }
-  // A thread's columns are 0, 1, 8 and 9 of every 16. Those share the line's height over the base, which is
-  // found first: near the maximum it is small, whatever both are (rounded beside them, scores of 32,768 keys
-  // that rise by 0.5 a key had the error of f16 outputs at 2.1 times its floor, simulated, instead of 1.5).
-  template <int r, int kBegin, int kEnd, bool kHides, int kCols>
-  BOLIDE_DEVICE void exponentiate_line(Frag<kCols>& s, float mult) {
-    const float scale = mult * line[r].scale, factor = mult * line[r].factor,
-                rest = __fmaf_rn(mult, line[r].rest, -base[r]);
-#pragma unroll
-    for (int i = 2 * r + kBegin / 2; i < kEnd / 2; i += 4) {
-      const float height = __fmaf_rn(line[r].distance + static_cast<float>(i / 8 * 16), factor, rest);
-#pragma unroll
-      for (int j = i; j < i + 2; ++j) {
-        const int column = Frag<8>::col_of(j % 8, 0);  // 0, 1, 8 or 9
-        const float exponent =
-            __fmaf_rn(s.x[j], scale, __fmaf_rn(static_cast<float>(column), factor, height));
-        s.x[j] = ptx::ex2(kHides && is_hidden(s.x[j]) ? kNegInf : exponent);
-        tile_sum[r] += s.x[j];
-      }
-    }
   }
 
   // A row's base is to be raised before its probabilities are used. NaN is left to spread.
   BOLIDE_DEVICE bool is_much() const { return fmaxf(tile_sum[0], tile_sum[1]) >= kMuch; }
-  BOLIDE_DEVICE bool is_steep(int r) const { return kAlong && flags & kSteepLine << r; }
   BOLIDE_DEVICE void add_tile() { sum[0] += tile_sum[0], sum[1] += tile_sum[1]; }
 
   // Raises the bases of rows whose sum is_much() to their greatest probability, which becomes 1 and so is not

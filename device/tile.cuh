@@ -163,6 +163,21 @@ BOLIDE_DEVICE void start_pv(Frag<kDim>& o, const u32 (&p)[kSteps][4], V v) {
   ptx::wgmma_commit();
 }
 
+// What another lane holds. By a whole warp.
+template <class T>
+BOLIDE_DEVICE T of_lane(const T& x, int lane) {
+  if constexpr (__is_empty(T)) {
+    return x;
+  } else {
+    u32 words[(sizeof(T) + 3) / 4] = {};
+    memcpy(words, &x, sizeof(T));
+    for (u32& word : words) word = __shfl_sync(~0u, word, lane);
+    T y;
+    memcpy(&y, words, sizeof(T));
+    return y;
+  }
+}
+
 // Lane l of a quad gives word j and gets word l of lane j.
 BOLIDE_DEVICE void transpose_quad(u32 (&a)[4], int lane) {
   const bool odd = lane & 1, high = lane & 2;

@@ -131,18 +131,21 @@ bool is_between_64_and_128(const Sizes& s) {
 }
 
 // Programs that gather or compute much need a producer with more registers: see choose_config.
-// The kernel of small head dims has the fewest to spare: a causal window (7 nodes) spills there. A division
-// is long, as numbers are parameters: (q - kv) % 96 spills unrolled.
-bool is_heavy(std::initializer_list<const Expr*> programs, const Sizes& s) {
-  const int few_nodes = s.head_dim <= 64 && s.head_dim_v <= 64 ? 5 : 16;
+// The kernels of small head dims, and of large ones by threads, have the fewest to spare: a causal window
+// (7 nodes) spills there. A division is long, as numbers are parameters: (q - kv) % 96 spills unrolled. So is
+// a function: 20 * tanh(score / 20) spilled 128 bytes at 64, and 8 at 192.
+bool is_heavy(std::initializer_list<const Expr*> programs, const Sizes& s, Producer producer) {
+  const std::int64_t larger = std::max(s.head_dim, s.head_dim_v);
+  const int few_nodes = larger <= 64 || (producer == Producer::gathered && larger > 192) ? 5 : 16;
   int nodes = 0;
-  bool gathers = false;
+  bool gathers = false, functions = false;
   for (const Expr* e : programs)
     if (e) {
       const program::Facts facts = program::facts(*e);
-      nodes += facts.nodes + 10 * facts.divisions, gathers |= !facts.captured.empty();
+      nodes += facts.nodes + 10 * facts.divisions + 3 * facts.functions;
+      gathers |= !facts.captured.empty(), functions |= facts.functions > 0;
     }
-  return gathers || nodes > few_nodes;
+  return gathers || nodes > few_nodes || (functions && larger > 128 && larger <= 192);
 }
 
 // Masks that 56 registers do not serve where they are classified: those of the catalogue that spilled have 34
@@ -156,10 +159,10 @@ bool is_very_heavy(const Expr& mask) {
 // light: its registers are worth more to them. One that gathers has no fewer when light.
 ProgramWeight weigh(const Expr* mask, const Expr* score, const Sizes& s, Producer producer) {
   if (mask && is_very_heavy(*mask)) return ProgramWeight::very_heavy;
-  const bool heavy_mask = is_heavy({mask}, s);
+  const bool heavy_mask = is_heavy({mask}, s, producer);
   if (score && !heavy_mask && program::facts(*score).computes_index) return ProgramWeight::gathering_score;
   const bool by_mask = producer == Producer::tma && is_between_64_and_128(s);
-  const bool heavy = by_mask ? heavy_mask : is_heavy({mask, score}, s);
+  const bool heavy = by_mask ? heavy_mask : is_heavy({mask, score}, s, producer);
   return heavy ? ProgramWeight::heavy : ProgramWeight::light;
 }
 

@@ -491,7 +491,7 @@ struct Program {{
                                   [[maybe_unused]] const ScoreColumn& column,
                                   [[maybe_unused]] const bolide::Point& at, [[maybe_unused]] float offset) {{
 {}  }}
-  static constexpr bool kAlongRow = {};
+  static constexpr bolide::ScoreForm kForm = bolide::ScoreForm::{};
   BOLIDE_DEVICE static bolide::Along along([[maybe_unused]] const Params& p,
                                            [[maybe_unused]] const bolide::Point& at) {{
 {}  }}
@@ -544,6 +544,7 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
   std::optional<ScoreAlongRow> along_row;
   ScoreCore core;
   std::string core_body = score_body;
+  ScoreForm form = ScoreForm::any;
   if (score) {
     const int root = graph.roots.back();
     along_row = emitter.along_row(root, mask ? graph.roots.front() : -1);
@@ -551,12 +552,14 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
     score_body = emitter.mixed(root, score_row, score_column);
     core = score_core(graph, root);
     core_body = emitter.mixed(core.root, score_row, score_column, core.score);
+    form = along_row ? ScoreForm::along : form_of(graph, core);
   }
   const std::string class_body = !mask ? "    return bolide::TileClass::all;\n"
                                  : tiles.classes == Classes::on
                                      ? emitter.classes(graph.roots.front())
                                      : "    return bolide::class_by_points<Program>(p, t);\n";
   const bool masks = mask || tiles.classes == Classes::partial;
+  constexpr const char* kForms[] = {"any", "along", "cap", "fast_cap"};
   e.ranges = emitter.ranges, e.unranged = emitter.unranged;
   const auto count = [](const auto& list) { return std::max<std::size_t>(list.size(), 1); };
   e.text = fmt::format(kProgram, count(e.ranges), count(e.ints), count(e.floats), count(e.tensors), masks,
@@ -564,7 +567,7 @@ Emitted emit(const Mask& mask, const Score& score, const TileOptions& tiles) {
                        column.fields, row.body, column.body, mask_body, score_row.fields, score_column.fields,
                        !score_column.values.empty(), score_row.body, score_column.body, score_body,
                        emitter.factor(core.before), emitter.factor(core.after), core_body,
-                       along_row.has_value(), emitter.along(along_row), class_body);
+                       kForms[static_cast<int>(form)], emitter.along(along_row), class_body);
   e.hash = hash_of(e.text);
   return e;
 }

@@ -20,8 +20,8 @@ struct RangedTable {
 };
 
 /// A translation unit's `struct Program`, standing on device/program.cuh (which it includes), with static
-/// functions mask, score, its faster forms (along; before, core and after) and classify. `text` is the same
-/// for all tensor contents and, but for the few that emit() names, for all numbers, so that changing one
+/// functions mask, score, its faster forms (kForm; along; before, core and after) and classify. `text` is the
+/// same for all tensor contents and, but for the few that emit() names, for all numbers, so that changing one
 /// recompiles nothing; `hash` is of the text.
 struct Emitted {
   std::string text;

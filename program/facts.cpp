@@ -2,10 +2,22 @@
 #include "program/facts.hpp"
 
 #include <cmath>
+#include <string_view>
 
 #include "program/graph.hpp"
 
 namespace bolide::program {
+
+namespace {
+
+// tanh(x) and its like: of floats, and nothing else.
+bool is_function(Op op) {
+  if (!is_operator(op)) return false;
+  const std::string_view signature = spec_of(op).signature;
+  return spec_of(op).precedence == 0 && (signature == "f>f" || signature == "ff>f");
+}
+
+}  // namespace
 
 Facts facts(const Expr& e) {
   const Graph graph(e);
@@ -16,6 +28,7 @@ Facts facts(const Expr& e) {
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const Graph::Value& v = graph.values[i];
     f.divisions += v.op == op_of<op::FloorDiv> || v.op == op_of<op::Mod>;
+    f.functions += is_function(v.op);
     f.uses_b |= v.op == Op::b;
     f.uses_h |= v.op == Op::h;
     f.uses_q |= v.op == Op::q;

@@ -11,6 +11,7 @@ struct Facts {
   bool gathers_by_q = false, gathers_by_kv = false;  ///< some table's index depends on q, on kv
   int nodes = 0, depth = 0;                          ///< distinct values, height
   int divisions = 0, gathers = 0;                    ///< distinct // and %, reads of tables
+  int functions = 0;                                 ///< distinct functions of floats alone: tanh, exp, log
   bool computes_index = false;   ///< some table's index is computed from kv, not kv itself
   std::vector<Tensor> captured;  ///< distinct tensors, in order of appearance
 };

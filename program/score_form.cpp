@@ -70,6 +70,13 @@ ScoreCore score_core(const Graph& graph, int root) {
   return c;
 }
 
+ScoreForm form_of(const Graph& graph, const ScoreCore& core) {
+  const Graph::Value& v = graph.values[core.root];
+  if (v.op != op_of<op::Tanh> && v.op != op_of<op::TanhFast>) return ScoreForm::any;
+  if (v.args[0] != core.score && graph.values[v.args[0]].op != Op::score) return ScoreForm::any;
+  return v.op == op_of<op::Tanh> ? ScoreForm::cap : ScoreForm::fast_cap;
+}
+
 std::optional<ScoreAlongRow> score_along_row(const Graph& graph, const std::vector<int>& steps, int root,
                                              int mask) {
   ScoreAlongRow found;

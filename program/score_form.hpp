@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "device/program.cuh"
 #include "program/graph.hpp"
 
 namespace bolide::program {
@@ -27,6 +28,8 @@ struct ScoreCore {
   Factor before, after;       ///< between 2^-40 and 2^40 in magnitude, after above 0
 };
 ScoreCore score_core(const Graph& graph, int root);
+/// `cap` or `fast_cap` where the core is a tanh, or tanh_fast, of the score times a factor alone; else `any`.
+ScoreForm form_of(const Graph& graph, const ScoreCore& core);
 
 /// The score, plus what a row decides alone, plus a distance times what a row decides alone.
 struct ScoreAlongRow {

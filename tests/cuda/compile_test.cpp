@@ -12,6 +12,7 @@
 #include "cuda/forward_kernels.hpp"
 #include "jit/kernel_store.hpp"
 #include "plan/forward_gpu.hpp"
+#include "program/facts.hpp"
 #include "testing/setup.hpp"
 #include "tests/jit/test_nvrtc.hpp"
 #include "tests/program/catalogue.hpp"
@@ -28,7 +29,7 @@ struct NamedProgram {
   const char* name;
   ProgramWeight weight;  ///< as plans say, at every head dim
   bool heavy_score;      ///< a light mask's: heavy, but by the copy engine from 65 to 128
-  bool many;             ///< too much for the lean kernel of small head dims
+  bool many;             ///< too much for the lean kernels of small head dims, and of large ones by threads
   Mask mask;
   Score score;
 };
@@ -41,16 +42,21 @@ std::vector<NamedProgram> programs() {
   const Bindings names{{"doc", ids}, {"slope", slopes}};
   const auto mask = [&](const char* text) { return Mask::parse(text, names); };
   const auto score = [&](const char* text) { return Score::parse(text, names); };
-  return {{"none", ProgramWeight::light, false, false, Mask(), Score()},
-          {"causal", ProgramWeight::light, false, false, mask("kv <= q"), Score()},
-          {"window", ProgramWeight::light, false, true, mask("kv <= q && q - kv < 1024"), Score()},
-          {"documents", ProgramWeight::heavy, false, true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
-          {"softcap and alibi", ProgramWeight::light, true, true, mask("kv <= q"),
-           score("30.0 * tanh(score / 30.0) - slope[h] * abs(q - kv)")},
-          {"tree of documents", ProgramWeight::very_heavy, false, true,
-           mask("kv <= q && (doc[q] == doc[kv] || doc[doc[q]] == doc[doc[kv]])"), Score()},
-          {"relative bias", ProgramWeight::gathering_score, false, true, Mask(),
-           score("score + slope[clamp(kv - q + 32, 0, 63)]")}};
+  return {
+      {"none", ProgramWeight::light, false, false, Mask(), Score()},
+      {"causal", ProgramWeight::light, false, false, mask("kv <= q"), Score()},
+      {"window", ProgramWeight::light, false, true, mask("kv <= q && q - kv < 1024"), Score()},
+      {"documents", ProgramWeight::heavy, false, true, mask("kv <= q && doc[q] == doc[kv]"), Score()},
+      {"softcap and alibi", ProgramWeight::light, true, true, mask("kv <= q"),
+       score("30.0 * tanh(score / 30.0) - slope[h] * abs(q - kv)")},
+      {"tree of documents", ProgramWeight::very_heavy, false, true,
+       mask("kv <= q && (doc[q] == doc[kv] || doc[doc[q]] == doc[doc[kv]])"), Score()},
+      {"relative bias", ProgramWeight::gathering_score, false, true, Mask(),
+       score("score + slope[clamp(kv - q + 32, 0, 63)]")},
+      {"softcap", ProgramWeight::light, false, true, mask("kv <= q"), score("30.0 * tanh(score / 30.0)")},
+      {"fast softcap", ProgramWeight::light, false, true, mask("kv <= q"),
+       score("30.0 * tanh_fast(score / 30.0)")},
+      {"alibi", ProgramWeight::light, true, true, mask("kv <= q"), score("score - slope[h] * abs(q - kv)")}};
 }
 
 // The one table of what a kernel may keep in local memory, in bytes of spills (docs/hopper.md, "Known
@@ -121,8 +127,12 @@ std::vector<Job> jobs(bool all) {
           p.weight == ProgramWeight::gathering_score || p.weight == ProgramWeight::very_heavy;
       if (extreme && small) return weight == ProgramWeight::very_heavy;
       if (extreme) return weight == p.weight;
-      const bool heavy = p.weight == ProgramWeight::heavy ||
-                         (p.heavy_score && !(medium && c.producer == Producer::tma)) || (p.many && small);
+      const int larger = std::max(c.head_dim, c.head_dim_v);
+      const bool long_at_192 =
+          p.score && program::facts(p.score.expr()).functions > 0 && larger > 128 && larger <= 192;
+      const bool heavy = long_at_192 || p.weight == ProgramWeight::heavy ||
+                         (p.heavy_score && !(medium && c.producer == Producer::tma)) ||
+                         (p.many && (small || (c.producer == Producer::gathered && c.head_dim > 192)));
       return weight == (heavy ? ProgramWeight::heavy : ProgramWeight::light);
     };
     const NamedProgram* p = nullptr;
@@ -131,6 +141,15 @@ std::vector<Job> jobs(bool all) {
     const jit::KernelSpec spec = forward_spec(c, program::emit(p->mask, p->score));
     jobs.push_back({std::string(p->name) + ": " + spec.name, spec, kKnownSpills.of(c)});
   }
+  // Caps cost every kernel that takes them registers of its own.
+  if (all)
+    for (const FwdConfig& c : every_forward_config())
+      for (const NamedProgram& p : programs_in_turn)
+        if (c.rolled_mask == (c.head_dim <= 64 || c.head_dim == 192) &&
+            weight_of(c) <= ProgramWeight::heavy && std::string(p.name).ends_with("softcap")) {
+          const jit::KernelSpec spec = forward_spec(c, program::emit(p.mask, p.score));
+          jobs.push_back({std::string(p.name) + ": " + spec.name, spec, kKnownSpills.of(c)});
+        }
   jobs.push_back({"prepare", prepare_spec(false)});
   jobs.push_back({"prepare with ranges", prepare_spec(true)});
   jobs.push_back({"merge", merge_spec()});
@@ -186,7 +205,7 @@ TEST(Compile, TheCataloguesProgramsWithoutSpill) {
     c.dlse = false, c.dcaptured.clear();
     if (c.dtype == DType::f32) c.dtype = DType::bf16;
     c.head_dim = c.head_dim_v = 64 << index % 3;
-    if (index % 3 == 1 && c.score.empty()) c.score = "20 * tanh(score / 20)";
+    if (index / 3 % 3 == 1 && c.score.empty()) c.score = "20 * tanh(score / 20)";
     ++index;
     if (c.text().find(wanted) == std::string::npos) continue;
     testing::NoMemory memory(Device::cpu());

@@ -58,6 +58,12 @@ std::vector<Case> cases() {
         "varlen_fwd bf16 b=5 hq=32 hkv=2 sq=0..600 skv=0..700 d=128 kv=paged:16 mask=\"kv<=q\" seed=7",
         "fwd bf16 b=2 hq=40 sq=300 skv=900 d=128 mask=\"kv<=q && q-kv<300\" score=\"score-0.3*(q-kv)\"",
         "fwd bf16 b=2 hq=2 sq=300 skv=900 d=128 mask=\"kv<=q && q-kv<300\" score=\"score-2*(q-kv)\"",
+        "fwd bf16 b=2 hq=40 sq=300 skv=900 d=128 mask=\"kv<=q && q-kv<300\" score=\"2*tanh(score/2)\"",
+        "fwd bf16 b=2 hq=40 sq=300 skv=900 d=128 mask=\"kv<=q && q-kv<300\" score=\"2*tanh_fast(score/-2)\"",
+        "fwd f16 hq=40 sq=300 skv=900 d=256 mask=\"kv<=q\" score=\"5*tanh(score/5)\" data=outliers",
+        "fwd bf16 let doc=steps(130,n) hq=40 sq=300 skv=300 d=128 mask=\"kv<=q && doc[q]==doc[kv]\" "
+        "score=\"2*tanh(score/2)\"",
+        "fwd bf16 hq=2 sq=3 skv=8000 d=128 mask=\"kv<=q\" score=\"2*tanh(score/2)\"",
         "fwd bf16 hq=64 sq=200 skv=20000 d=128 mask=\"q-kv<900 && kv<=q || kv<300\"",
         "fwd_kvcache bf16 b=2 hq=8 hkv=2 sq=3 skv=5000 d=64 kv=paged:64 mask=\"q-kv<3000\""})
     all.push_back(Case::parse(line));

@@ -176,6 +176,50 @@ TEST_F(ForwardOnGpu, ACallReadsNothingBeforeThoseAheadHaveEnded) {
   EXPECT_EQ(later, followed);
 }
 
+// What one row's query, or one column of V, brings in changes no bit of others, however a score is computed:
+// not who else is in its warp, and not that its item is done again.
+TEST_F(ForwardOnGpu, C13_OtherRowsAndColumnsKeepTheirBits) {
+  constexpr std::size_t kRows = 300, kHeads = 40, kDim = 128, kRow = 70, kHead = 1, kKey = 40;
+  const std::uint16_t kNan = 0x7fff, kLarge = 0x461c;  // 10,000
+  for (const char* score : {"", " score=\"2*tanh(score/2)\"", " score=\"2*tanh_fast(score/2)\"",
+                            " score=\"score-0.3*(q-kv)\"", " score=\"score*score\""}) {
+    testing::Setup setup(
+        Case::parse("fwd bf16 hq=40 sq=300 skv=300 d=128 mask=\"kv<=q\"" + std::string(score)), Fill::normal,
+        *memory);
+    const ForwardProblem& p = setup.placed().forward;
+    const Plan plan = context->plan(p);
+    const DeviceBuffer workspace(device, plan.workspace_bytes());
+    const auto run = [&](const Tensor& t, std::size_t element, std::size_t count, std::uint16_t value) {
+      setup.upload();
+      const std::vector<std::uint16_t> values(count, value);
+      device->call(device->entries().copy,
+                   reinterpret_cast<DevicePointer>(static_cast<std::uint16_t*>(t.data) + element),
+                   reinterpret_cast<DevicePointer>(values.data()), 2 * count, stream());
+      context->forward(plan, p, {workspace.data(), plan.workspace_bytes()}, memory->stream());
+      const std::vector<std::byte> bytes = download(p.out);
+      std::vector<std::uint16_t> out(bytes.size() / 2);
+      std::memcpy(out.data(), bytes.data(), bytes.size());
+      return out;
+    };
+    const std::vector<std::uint16_t> clean = run(p.q, 0, 0, 0);
+    ASSERT_EQ(clean.size(), kRows * kHeads * kDim);
+    const std::size_t query = (kRow * kHeads + kHead) * kDim;
+    for (const std::uint16_t value : {kNan, kLarge}) {
+      std::vector<std::uint16_t> out = run(p.q, query, kDim, value);
+      EXPECT_NE(out, clean) << score;
+      std::copy_n(clean.begin() + query, kDim, out.begin() + query);
+      EXPECT_EQ(out, clean) << "a query of " << value << score;
+    }
+    std::vector<std::uint16_t> out = run(p.v, (kKey * kHeads + kHead) * kDim, 1, kNan);
+    EXPECT_NE(out, clean) << score;
+    for (std::size_t row = kKey; row < kRows; ++row) {
+      const std::size_t at = (row * kHeads + kHead) * kDim;
+      out[at] = clean[at];
+    }
+    EXPECT_EQ(out, clean) << "a NaN of V" << score;
+  }
+}
+
 // Whatever the device's integers hold, a call ends and leaves what is not its own alone; compute-sanitizer
 // sees that it reads nothing else either.
 TEST_F(ForwardOnGpu, C19_CorruptIntegersStayInTheirBuffers) {

@@ -356,6 +356,25 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
     }
 }
 
+TEST(ForwardChoice, ProgramsThatAreHeavyDependOnTheHeadDimAndOnWhoLoads) {
+  const auto is_heavy = [](std::int64_t d, const char* mask, const char* score, bool gathered = false) {
+    ForwardProblem p = dense(4, 1024, 1024, 16, 16, d, d);
+    if (*mask) p.mask = Mask::parse(mask);
+    if (*score) p.score = Score::parse(score);
+    if (gathered) p.v.strides[1] = 0;
+    return choose(p).config.rolled_mask;
+  };
+  EXPECT_FALSE(is_heavy(64, "kv <= q", ""));
+  EXPECT_TRUE(is_heavy(64, "kv <= q && q - kv < 1024", ""));
+  EXPECT_FALSE(is_heavy(128, "kv <= q && q - kv < 1024", ""));
+  EXPECT_TRUE(is_heavy(64, "", "20 * tanh(score / 20)"));
+  EXPECT_FALSE(is_heavy(128, "kv <= q", "20 * tanh(score / 20)"));
+  EXPECT_TRUE(is_heavy(192, "kv <= q", "20 * tanh(score / 20)"));
+  EXPECT_FALSE(is_heavy(256, "kv <= q", "20 * tanh(score / 20)"));
+  EXPECT_FALSE(is_heavy(192, "kv <= q && q - kv < 1024", "", true));
+  EXPECT_TRUE(is_heavy(256, "kv <= q && q - kv < 1024", "", true));
+}
+
 TEST(ForwardChoice, HeadDimsTakeTheNextKernel) {
   const auto dims = [](std::int64_t d, std::int64_t d_v) {
     const device::FwdConfig c = choose(dense(1, 300, 300, 4, 4, d, d_v)).config;

@@ -54,7 +54,7 @@ class Compiled {
            << "(const Program::Params& p, float s, const bolide::Point& first, int offset) {\n"
               "  bolide::Point at = first; at.kv += offset;\n"
               "  const bolide::Along along = Program::along(p, first);\n"
-              "  if (Program::kAlongRow)\n"
+              "  if (Program::kForm == bolide::ScoreForm::along)\n"
               "    return s + along.rest + along.factor * (along.distance + static_cast<float>(offset));\n"
               "  return Program::core(p, s * Program::before(p), Program::score_row(p, first), "
               "Program::score_column(p, at), at, static_cast<float>(offset)) * Program::after(p); }\n"
@@ -238,31 +238,40 @@ TEST(Emit, KernelsComputeScoresInShort) {
   const Bindings names{{"slope", Tensor(slopes.data(), {3})}};
   struct {
     const char *mask, *score;
-    bool along_row;
-  } const cases[] = {{"kv <= q", "score - slope[h] * abs(q - kv)", true},
-                     {"kv <= q && q - kv < 40", "score - abs(kv - q) * slope[h] + 3.0", true},
-                     {"q - 40 < kv && !(q < kv)", "slope[h] + (score - abs(q - kv))", true},
-                     {"kv > q", "score - slope[h] * abs(q - kv)", true},
-                     {"", "0.25 * (kv - q) + score", true},
-                     {"", "(score - (kv - q) * slope[h]) - (slope[b] - q)", true},
-                     {"", "score - slope[h] * (q - kv) - slope[b] * (kv - q)", false},
-                     {"", "score + slope[h]", false},
-                     {"", "score", false},
-                     {"", "score - slope[h] * abs(q - kv)", false},
-                     {"kv <= q || kv < 5", "score - slope[h] * abs(q - kv)", false},
-                     {"kv <= q", "20 * tanh(score / 20)", false},
-                     {"kv <= q", "tanh(0.05 * score) * 20 / 2", false},
-                     {"", "-3 * score", false},
-                     {"", "3 * max(score / 4, score * 2)", false},
-                     {"", "2 * (slope[h] * score - 1)", false},
-                     {"", "score * slope[h]", false}};
+    const char* form;
+  } const cases[] = {{"kv <= q", "score - slope[h] * abs(q - kv)", "along"},
+                     {"kv <= q && q - kv < 40", "score - abs(kv - q) * slope[h] + 3.0", "along"},
+                     {"q - 40 < kv && !(q < kv)", "slope[h] + (score - abs(q - kv))", "along"},
+                     {"kv > q", "score - slope[h] * abs(q - kv)", "along"},
+                     {"", "0.25 * (kv - q) + score", "along"},
+                     {"", "(score - (kv - q) * slope[h]) - (slope[b] - q)", "along"},
+                     {"", "score - slope[h] * (q - kv) - slope[b] * (kv - q)", "any"},
+                     {"", "score + slope[h]", "any"},
+                     {"", "score", "any"},
+                     {"", "score - slope[h] * abs(q - kv)", "any"},
+                     {"kv <= q || kv < 5", "score - slope[h] * abs(q - kv)", "any"},
+                     {"kv <= q", "20 * tanh(score / 20)", "cap"},
+                     {"kv <= q", "tanh(0.05 * score) * 20 / 2", "any"},
+                     {"", "tanh(0.05 * score) * 20", "cap"},
+                     {"", "tanh(score)", "cap"},
+                     {"", "20 * tanh_fast(score / -20)", "fast_cap"},
+                     {"", "-20 * tanh(score / 20)", "any"},
+                     {"", "20 * tanh(score / 20 + 1)", "any"},
+                     {"", "tanh(score * slope[h])", "any"},
+                     {"", "1e13 * tanh(score / 20)", "any"},
+                     {"", "tanh(tanh(score))", "any"},
+                     {"", "20 * tanh(score / 20) + score", "any"},
+                     {"", "-3 * score", "any"},
+                     {"", "3 * max(score / 4, score * 2)", "any"},
+                     {"", "2 * (slope[h] * score - 1)", "any"},
+                     {"", "score * slope[h]", "any"}};
   std::vector<Emitted> emitted;
   for (const auto& c : cases)
     emitted.push_back(program::emit(*c.mask ? Mask::parse(c.mask) : Mask(), Score::parse(c.score, names)));
   const Compiled compiled(emitted);
   for (std::size_t i = 0; i < emitted.size(); ++i) {
-    EXPECT_EQ(emitted[i].text.find("kAlongRow = true") != std::string::npos, cases[i].along_row)
-        << cases[i].score;
+    EXPECT_NE(emitted[i].text.find(std::string("ScoreForm::") + cases[i].form + ";"), std::string::npos)
+        << cases[i].score << emitted[i].text;
     const Params params(emitted[i]);
     const auto mask = compiled.get<Compiled::MaskFunction>("mask", i);
     const auto exact = compiled.get<Compiled::ScoreFromFunction>("score_from", i),

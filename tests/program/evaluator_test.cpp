@@ -131,6 +131,26 @@ TEST(Operators, TanhAsAQuotientIsWithinItsError) {
   EXPECT_EQ(math::tanh_quotient(0.0f).below, 1.0f);
 }
 
+template <bool kFast>
+double worst_of_small_tanh() {
+  using Small = math::SmallTanh<kFast>;
+  double worst = 0;
+  for (float x = 1e-18f; x <= Small::kLimit; x += std::max(1e-18f, x * 0x1p-12f)) {
+    float slope = Small::term(Small::kTerms - 1);
+    for (int n = Small::kTerms - 2; n >= 0; --n) slope = math::fused(slope, x * x, Small::term(n));
+    worst = std::max(worst, std::abs(static_cast<double>(x) * slope / std::tanh(static_cast<double>(x)) - 1));
+  }
+  return worst;
+}
+
+// What GPUs make exponents of where scores are small beside their cap; x times the slope is not rounded
+// there.
+TEST(Operators, SmallTanhIsWithinItsError) {
+  EXPECT_LT(worst_of_small_tanh<false>(), 0x1p-22);
+  EXPECT_LT(worst_of_small_tanh<true>(), 0x1p-11);
+  EXPECT_LT(worst_of_small_tanh<true>(), op::kTanhFastError);
+}
+
 TEST(Operators, FunctionsOfAFloat) {
   const volatile double given = 0.7;  // the compiler must not compute these itself
   const double x = given;
@@ -435,6 +455,9 @@ TEST(Facts, SayWhatAProgramReads) {
   EXPECT_TRUE(f.uses_h && f.uses_q && f.uses_kv && f.gathers_by_q && f.gathers_by_kv);
   EXPECT_FALSE(f.uses_b || f.uses_len_q || f.uses_len_kv || f.uses_score);
   EXPECT_EQ(f.captured.size(), 1u);
+  EXPECT_EQ(f.functions, 0);
+  EXPECT_EQ(program::facts(Score::parse("20 * tanh(score / 20) + exp(score) * abs(q - kv)").expr()).functions,
+            2);
 }
 
 TEST(Normalised, AScoreOfMinusInfinityIsAMask) {
