@@ -73,25 +73,27 @@ std::vector<std::pair<std::string, std::string>> describe(const ForwardPlan& pla
   const std::string loads = !tma        ? fmt::format("threads, {} bytes a copy", c.producer.copy_bytes)
                             : f.paged() ? "copy engine (TMA), all columns of a page's rows at once"
                                         : "copy engine (TMA)";
-  return {{"kernel", fmt::format("{} ({}, {})", code.name, code.architecture, code.toolchain.text())},
-          {"tile", fmt::format("{} queries x {} keys{}", c.tile_q, c.tile_kv,
-                               c.plain ? ""
-                                       : fmt::format(", head_dim {} and {}; {} stages of K, {} of V",
-                                                     f.head_dim, f.head_dim_v, f.k_stages, f.v_stages))},
-          {"registers", fmt::format("{} a thread at launch{}; {} bytes spilled", code.report.registers,
-                                    c.plain ? ""
-                                            : fmt::format("; {} consumers, {} producers",
-                                                          f.consumer_registers(), f.producer_registers),
-                                    code.report.spill_store_bytes + code.report.spill_load_bytes)},
-          {"shared memory", fmt::format("{} bytes", c.smem_bytes)},
-          {"producer", fmt::format("{}: {}", loads, c.producer.why)},
-          {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
-          {"tile classes", classes_text(plan, emitted)},
-          {"splits", c.splits_text()},
-          {"launches", launches},
-          {"thread blocks", fmt::format("{} of {} threads", c.grid, c.threads)},
-          {"determinism", "D1: run to run, bitwise"},
-          {"workspace layout", workspace}};
+  return {
+      {"kernel", fmt::format("{} ({}, {})", code.name, code.architecture, code.toolchain.text())},
+      {"tile", fmt::format("{} queries x {} keys{}", c.tile_q, c.tile_kv,
+                           c.plain ? ""
+                                   : fmt::format(", head_dim {} and {}; {} stages of K, {} of V", f.head_dim,
+                                                 f.head_dim_v, f.k_stages, f.v_stages))},
+      {"registers", fmt::format("{} a thread at launch{}; {} bytes spilled", code.report.registers,
+                                c.plain ? ""
+                                        : fmt::format("; {} consumers, {} producers", f.consumer_registers(),
+                                                      f.producer_registers),
+                                code.report.spill_store_bytes + code.report.spill_load_bytes)},
+      {"shared memory", fmt::format("{} bytes", c.smem_bytes)},
+      {"producer", fmt::format("{}: {}", loads, c.producer.why)},
+      {"scale", c.plain || c.scored ? "applied to each score" : "folded into the exponential"},
+      {"tile classes", classes_text(plan, emitted)},
+      {"splits", c.splits_text()},
+      {"launches", launches},
+      {"thread blocks", fmt::format("{} of {} threads{}", c.grid, c.threads,
+                                    f.paired ? ", in clusters of two that share the keys they load" : "")},
+      {"determinism", "D1: run to run, bitwise"},
+      {"workspace layout", workspace}};
 }
 
 class CudaBackend : public Backend {

@@ -155,8 +155,9 @@ FwdParams forward_params(const ForwardProblem& p, const Sizes& s, const ForwardC
   f.scale_log2 = static_cast<float>(static_cast<double>(f.scale) * kLog2E);
   f.scale_lost = static_cast<float>(s.scale - static_cast<double>(f.scale));
   f.num_splits = c.num_splits;
-  f.heads_in_l2 = device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
-                                      std::min(f.heads_per_kv, 1024), c.masked);
+  f.heads_in_l2 =
+      device::heads_in_l2(s.rows_kv, f.head_dim, f.head_dim_v, size_of(p.q.dtype),
+                          std::min(f.heads_per_kv, 1024), c.masked, (c.packed ? 1 : s.batch) * s.heads_q);
   f.num_work = c.packed ? 0 : static_cast<int>(c.query_tiles * c.num_splits);
   if (!c.plain && c.config.whole()) set_divisors(f, c.tile_q);
   if (c.packed) {
@@ -316,6 +317,7 @@ void launch_forward(const DeviceContext& context, const ForwardPlan& plan, const
   plan.main->launch({.grid = {static_cast<unsigned>(c.grid), 1, 1},
                      .block = {static_cast<unsigned>(c.threads), 1, 1},
                      .dynamic_shared_bytes = static_cast<unsigned>(c.smem_bytes),
+                     .cluster = c.config.paired ? 2u : 1u,
                      .overlaps_previous = overlap},
                     stream, arguments, current);
   if (c.num_splits > 1) {

@@ -8,8 +8,7 @@
 //
 //            blocks of tile classes          K, V, Q; a tile's class travels with K
 //   schedule ----------------------> load ------------------------------------------> consume -> out, lse
-//      '---------------- work items: the sequence, its lengths ------------------------^  | "a NaN: once
-//      more"
+//      '---------------- work items: the sequence, its lengths ------------------------^  | "a NaN: again"
 //      ^----------------------------------------------------------------------------------'
 //
 // A consumer's step over key tile t, tiles walked from the last to the first. A thread owns two rows of S, a
@@ -27,6 +26,7 @@
 #pragma once
 #include "epilogue.cuh"
 #include "load.cuh"
+#include "visible.cuh"
 
 namespace bolide::device {
 
@@ -57,66 +57,6 @@ struct Smem {
   alignas(128) char staged[4 * c.consumers()]
                           [c.staged_out() ? kStagedBytes : 16];  // a warp's rows, on their way out
 };
-
-// Which columns of this thread's two rows of S a mask leaves visible, from column n on, a bit each: in a loop
-// that stays a loop, since unrolled gathers would all be in flight at once and take the registers. What the
-// row decides alone is found before; what a column decides alone by one lane for the warp, which hands it on:
-// 32 columns a batch, a thread's 8 of which fill 8 registers, or fewer.
-template <class Program, int kBits>
-BOLIDE_DEVICE void visible_bits(const typename Program::Params& program, Point at, int n, u32 (&bits)[2]) {
-  using Column = typename Program::Column;
-  constexpr int kBatch = sizeof(Column) <= 4 && kBits % 8 == 0   ? 8
-                         : sizeof(Column) <= 8 && kBits % 4 == 0 ? 4
-                                                                 : 2;
-  Point below = at;
-  below.q += 8;
-  const auto row = Program::row(program, at), row_below = Program::row(program, below);
-  at.kv += 4 * n;
-  const int lane = threadIdx.x % 32, column = lane % 4 * 2;  // of the first of this thread's
-  Point own = at;
-  own.kv += lane % (4 * kBatch) - column;
-  Column next = Program::column(program, own);  // a batch ahead, so that nobody waits; the last is not used
-#pragma unroll 1
-  for (int first = 0; first < kBits; first += kBatch, at.kv += 4 * kBatch) {
-    const Column found = next;
-    own.kv += 4 * kBatch;
-    next = Program::column(program, own);
-    Column columns[kBatch];
-    u32 word = 0, word_below = 0;
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) columns[i] = of_lane(found, 8 * (i / 2) + i % 2 + column);
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      Point here = at;
-      here.kv += 8 * (i / 2) + i % 2;
-      below.kv = here.kv;
-      word |= static_cast<u32>(Program::mask(program, row, columns[i], here)) << i;
-      word_below |= static_cast<u32>(Program::mask(program, row_below, columns[i], below)) << i;
-    }
-    bits[0] |= word << first, bits[1] |= word_below << first;
-  }
-}
-
-// Which columns of this thread's two rows of a tile a mask leaves visible, a bit each, 32 to a word.
-struct VisibleBits {
-  u32 words[2][2] = {};
-};
-
-BOLIDE_DEVICE Point point_of(const WorkItem& w, int q_row, int first_key) {
-  return {w.batch, w.head, w.q_position + q_row, w.kv_position + first_key, w.len_q, w.len_kv};
-}
-
-// For masks that are evaluated in a loop: while the multiply is under way.
-template <FwdConfig c, class Program>
-BOLIDE_DEVICE VisibleBits find_visible(const typename Program::Params& program, const WorkItem& w, int q_row,
-                                       int tile, int lane) {
-  constexpr int kColumns = c.tile_kv / 4;
-  VisibleBits bits;
-  const Point at = point_of(w, q_row, tile * c.tile_kv + Frag<c.tile_kv>::col_of(0, lane));
-  visible_bits < Program, kColumns<32 ? kColumns : 32>(program, at, 0, bits.words[0]);
-  if constexpr (kColumns > 32) visible_bits<Program, kColumns - 32>(program, at, 32, bits.words[1]);
-  return bits;
-}
 
 // Splits, which mostly wait for memory, compute caps in place: at 192 the polynomial would spill.
 template <FwdConfig c, class Program>
@@ -224,6 +164,10 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     ring.wait_full(cursor);
     if constexpr (c.producer == Producer::gathered) ptx::fence_proxy_async();
   };
+  auto release = [&](auto& ring, auto& cursor) {
+    if constexpr (c.paired) ring.release_pair(cursor);
+    else ring.release(cursor);
+  };
   // Reads what travels with the tile of K at k_at, and finds it for the multiply. Not in the branch that
   // waits for the tile, so that the assembler can put other work between; after an item's last tile it is
   // stale and nobody asks.
@@ -243,12 +187,12 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if constexpr (kCareful) {
       factor[0] = softmax.template begin<0>(s, w.pass != Pass::fast);
     }
-    if constexpr (kCareful || ScoresOf<c, Program>::kFlattensTiles) softmax.template flatten<0, kMasked>(s);
-    if constexpr (!kCareful && ScoresOf<c, Program>::kFlattensTiles) softmax.template flatten<1, kMasked>(s);
+    constexpr bool kFlattens = kCareful || ScoresOf<c, Program>::kFlattensTiles;
+    if constexpr (kFlattens) softmax.template flatten<0, kMasked>(s);
     softmax.template exponentiate<0, 0, c.early_cols, kMasked>(s, mult(0));
+    if constexpr (kCareful) factor[1] = softmax.template begin<1>(s, w.pass != Pass::fast);
+    if constexpr (kFlattens) softmax.template flatten<1, kMasked>(s);
     if constexpr (kCareful) {
-      factor[1] = softmax.template begin<1>(s, w.pass != Pass::fast);
-      softmax.template flatten<1, kMasked>(s);
       auto waits = [&](int r) {
         return (softmax.base[r] == kInf || softmax.scores.is_steep(r)) && q_row + 8 * r < w.len_q;
       };
@@ -273,15 +217,22 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     smem.work_ring.wait_full(work_at);
     WorkItem& w = smem.work[work_at.slot()];  // stays in shared memory: registers are precious here
     if (BOLIDE_RARELY(w.index < 0)) {
-      if (w.index == Smem<c>::kNoMoreWork) return;
+      const bool done = w.index == Smem<c>::kNoMoreWork;
       __syncwarp();
-      smem.work_ring.release(work_at);
+      if (done && c.paired) ptx::fence_cluster();  // behind all that arrived in the other CTA
+      if (!done || c.paired) release(smem.work_ring, work_at);
+      if (done) return;
       continue;
     }
     const int q_row = w.q_begin + wg * 64 + frag_row(thread);
     softmax = {kScores ? kLog2E * Program::after(program) : p.scale_log2};
     o = {};
     SoftmaxEnd rows;
+    auto report = [&](u32 suspicious) {  // to whom the other CTA's item is done again with, too
+      if constexpr (c.paired)
+        for (u32 rank = 0; rank < 2; ++rank) ptx::atomic_or_in(w.suspicious, suspicious, rank);
+      else atomicOr(&w.suspicious, suspicious);
+    };
     auto end = [&] { rows = softmax.finish(kScores ? Program::after(program) : p.scale); };
     bool more = w.any_tiles;
 
@@ -294,7 +245,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
       VisibleBits bits;
       if constexpr (kMasked && kRolled) bits = find_visible<c, Program>(program, w, q_row, at.tile(), lane);
       await<1>(s);
-      smem.k_ring.release(k_at);
+      release(smem.k_ring, k_at);
       more = !at.last();
       if (!more) smem.q_ring.release(q_at);  // the next item's queries load under the rest of this one
       apply_program<c, Program, kMasked, false>(s, softmax, p, program, w, q_row, at.tile(), lane, bits,
@@ -304,7 +255,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         // for PV up to the top of the softmax.
         if (more) wait_full(smem.k_ring, k_at);
         await<0>(o);
-        smem.v_ring.release(v_at);
+        release(smem.v_ring, v_at);
         look();
       });
     };
@@ -325,9 +276,9 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
           // A slot may only be released once it is full and all lanes have read the class: no multiply has
           // brought them together.
           __syncwarp();
-          smem.k_ring.release(k_at);
+          release(smem.k_ring, k_at);
           smem.v_ring.wait_full(v_at);
-          smem.v_ring.release(v_at);
+          release(smem.v_ring, v_at);
           more = !at.last();
           if (more) wait_full(smem.k_ring, k_at);
           else smem.q_ring.release(q_at);
@@ -341,7 +292,7 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         if constexpr (kRolled)
           if (programmed) bits = find_visible<c, Program>(program, w, q_row, at.tile(), lane);
         await<0>(s);
-        smem.k_ring.release(k_at);
+        release(smem.k_ring, k_at);
         more = !at.last();
         if (!more) smem.q_ring.release(q_at);
         if (programmed) {
@@ -375,11 +326,11 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
         if (!more) {
           end();  // under the last multiply
           await<0>(o);
-          smem.v_ring.release(v_at);
+          release(smem.v_ring, v_at);
           return;
         }
         await<0>(o);
-        smem.v_ring.release(v_at);
+        release(smem.v_ring, v_at);
       }
       end();  // the last tiles were only for others
     };
@@ -389,10 +340,11 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     } else {
       const u32 suspicious = store<c>(smem, p, w, o, softmax, rows, q_row, lane);
       if (BOLIDE_RARELY(__any_sync(~0u, suspicious)) && w.pass <= Pass::careful)
-        atomicOr(&w.suspicious, w.pass == Pass::fast ? suspicious : suspicious & WorkItem::kShowsNaN);
+        report(w.pass == Pass::fast ? suspicious : suspicious & WorkItem::kShowsNaN);
     }
     __syncwarp();
-    smem.work_ring.release(work_at);
+    if constexpr (c.paired) ptx::fence_cluster();  // behind what was reported
+    release(smem.work_ring, work_at);
   }
 }
 
@@ -412,17 +364,19 @@ __global__ void __launch_bounds__(c.threads(), 1)
     constexpr int kWarps = 4 * c.consumers();  // one arrival per consumer warp frees a slot
     constexpr int kFill = Loader::kArrivals;
     smem.q_ring.init(kFill, kWarps);
-    smem.k_ring.init(kFill, kWarps);
-    smem.v_ring.init(kFill, kWarps);
-    smem.work_ring.init(1, kWarps + Loader::kWarps);
+    constexpr int kCtas = c.paired ? 2 : 1;  // of both
+    smem.k_ring.init(kFill, kCtas * kWarps);
+    smem.v_ring.init(kFill, kCtas * kWarps);
+    smem.work_ring.init(1, kCtas * kWarps + Loader::kWarps);
     smem.block_ring.init(1, Loader::kWarps);
-    smem.held_ring.init(1, 1);
+    smem.held_ring.init(1, kCtas);
     for (WorkItem& w : smem.work) w.suspicious = 0, w.pass = Pass::fast;
     ptx::fence_mbarrier_init();
     // What comes behind may begin where a CTA ends, up to its griddepcontrol.wait.
     ptx::griddepcontrol_launch_dependents();
   }
-  __syncthreads();
+  if constexpr (c.paired) ptx::cluster_sync();
+  else __syncthreads();
 
   if (threadIdx.x < 128) {
     ptx::setmaxnreg_dec<c.producer_registers>();

@@ -62,7 +62,8 @@ BOLIDE_DEVICE void clean(Smem& smem) {
     ptx::fence_proxy_async();
     __syncwarp();
     if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(smem.v_ring.full[held.slot]);
-    smem.held_ring.release(at);
+    if constexpr (c.paired) smem.held_ring.release_pair(at);
+    else smem.held_ring.release(at);
   }
 }
 
@@ -117,6 +118,18 @@ struct TmaLoader {
     const int entry = static_cast<int>(divide(row, p.pages.by_size));
     return {row - entry * p.pages.size, page_entry(p, w, entry)};
   }
+  // Half of a tile for both CTAs, whose other half the other loads.
+  template <class Tile>
+  BOLIDE_DEVICE void load_half(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
+    if (ptx::elect_one()) {
+      ptx::mbarrier_arrive_expect_tx(bar, Tile::kPanels * Tile::kPanelBytes);
+#pragma unroll
+      for (int panel = 0; panel < Tile::kPanels; ++panel)
+        ptx::tma_load_4d_pair(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + from.place * 128, map,
+                              bar, panel * 64, from.row, from.head, from.batch);
+    }
+    __syncwarp();
+  }
   template <class Tile>
   BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
     if (ptx::elect_one()) ptx::mbarrier_arrive_expect_tx(bar, from.bytes);
@@ -156,6 +169,10 @@ struct TmaLoader {
   template <class Tile>
   BOLIDE_DEVICE Boxes find_keys(const WorkItem& w, int tile, PageMap steps) {
     const int first = tile * c.tile_kv;
+    if constexpr (c.paired) {
+      const int half = ptx::cluster_rank() * (c.tile_kv / 2);
+      return {w.kv_row + first + half, w.kv_head, w.kv_batch, 0, half};
+    }
     if (!has_pages()) return {w.kv_row + first, w.kv_head, w.kv_batch};
     const Entry from = tile == tile_below ? below : find_entry(w, tile);
     const int page = clamp(from.page, 0, p.pages.count - 1), lane = threadIdx.x % 32;
@@ -176,7 +193,8 @@ struct TmaLoader {
   }
   template <class Tile>
   BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
-    if constexpr (c.paged()) load_blocks(dst, map, bar, from);
+    if constexpr (c.paired) load_half(dst, map, bar, from);
+    else if constexpr (c.paged()) load_blocks(dst, map, bar, from);
     else if (has_pages()) load_pages(dst, map, bar, from);
     else load_panels(dst, map, bar, from);
   }
@@ -392,7 +410,10 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
     Cursor<Smem::kWorkSlots> work_at{work_word};
     smem.work_ring.wait_full(work_at);
     const WorkItem& w = smem.work[work_at.slot()];
-    if (w.index == Smem::kNoMoreWork) break;
+    if (w.index == Smem::kNoMoreWork) {
+      if constexpr (c.paired) smem.work_ring.release(work_at);
+      break;
+    }
     int place = 0;  // in the block under way
     int previous = -1;
     for (bool more = w.any_tiles; more || previous >= 0;) {

@@ -40,12 +40,54 @@ BOLIDE_DEVICE void fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+// ---- clusters -----------------------------------------------------------------------------
+BOLIDE_DEVICE u32 cluster_rank() {
+  u32 rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// Where the CTA of that rank has what this one has at x.
+BOLIDE_DEVICE u32 address_in(const void* x, u32 rank) {
+  u32 there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem_addr(x)), "r"(rank));
+  return there;
+}
+// Lane 0 arrives in the cluster's first CTA, lane 1 in its second: predicated, as a branch that lanes take
+// differently would cost the loop its uniform registers.
+BOLIDE_DEVICE void mbarrier_arrive_pair(u64& bar) {
+  const u32 lane = threadIdx.x % 32;
+  asm volatile(
+      "{ .reg .pred p; .reg .b32 there; setp.lt.u32 p, %1, 2; mapa.shared::cluster.u32 there, %0, %2; "
+      "@p mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(smem_addr(&bar)),
+      "r"(lane), "r"(lane % 2)
+      : "memory");
+}
+BOLIDE_DEVICE void atomic_or_in(u32& x, u32 bits, u32 rank) {
+  asm volatile("red.relaxed.cluster.shared::cluster.or.b32 [%0], %1;\n fence.acq_rel.cluster;" ::"r"(
+                   address_in(&x, rank)),
+               "r"(bits)
+               : "memory");
+}
+BOLIDE_DEVICE void fence_cluster() { asm volatile("fence.acq_rel.cluster;" ::: "memory"); }
+// All threads of the cluster wait for each other.
+BOLIDE_DEVICE void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release;\n barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 // ---- copies to shared memory --------------------------------------------------------------
 BOLIDE_DEVICE void tma_load_4d(u32 dst, const void* map, u64& bar, int c0, int c1, int c2, int c3) {
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(dst),
       "l"(map), "r"(smem_addr(&bar)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+// The same into both CTAs of a cluster of two, at the same place, and both their barriers.
+BOLIDE_DEVICE void tma_load_4d_pair(u32 dst, const void* map, u64& bar, int c0, int c1, int c2, int c3) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(dst),
+      "l"(map), "r"(smem_addr(&bar)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "h"(static_cast<u16>(3))
       : "memory");
 }
 // Brings a box into the L2 cache.

@@ -45,6 +45,11 @@ struct Ring {
     if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(empty[at.slot()]);
     at.next();
   }
+  // So are both CTAs of a cluster to know.
+  BOLIDE_DEVICE void release_pair(Cursor<kStages>& at) {
+    ptx::mbarrier_arrive_pair(empty[at.slot()]);
+    at.next();
+  }
 };
 
 }  // namespace bolide::device

@@ -47,6 +47,11 @@ struct alignas(16) WorkItem {
   const int* pages;             // paged: the lists' indices, or this sequence's of the table
 };
 
+// Where a row and a key of its sequence are, to a program.
+BOLIDE_DEVICE Point point_of(const WorkItem& w, int q_row, int first_key) {
+  return {w.batch, w.head, w.q_position + q_row, w.kv_position + first_key, w.len_q, w.len_kv};
+}
+
 // What travels with a tile of K: its number, whether it is the item's last, and its class for each warpgroup.
 struct TileInfo {
   u32 word;
@@ -185,11 +190,12 @@ BOLIDE_DEVICE bool find_item(const FwdParams& p, int index, int tile_q, WorkItem
 template <Sequences kSequences>
 BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_kv, int out_bytes,
                             WorkItem& w) {
-  constexpr bool kWhole = kSequences == Sequences::whole, kPacked = kSequences == Sequences::packed;
+  constexpr bool kWhole = kSequences == Sequences::whole, kPacked = kSequences == Sequences::packed,
+                 kAsks = !kWhole && !kPacked;  // vectors may say how long sequences are and where they start
   if (!find_item<kSequences>(p, index, tile_q, w)) return false;
   const int batch = w.batch;
   int rows_q = p.query.rows, q_batch = batch, q_row = 0;
-  if (kPacked || (!kWhole && p.query.cumulative)) {
+  if (kPacked || (kAsks && p.query.cumulative)) {
     const Span span = packed_rows(p.query, p.batch, batch);
     q_batch = 0, q_row = span.begin, rows_q = span.rows;
   }
@@ -208,15 +214,15 @@ BOLIDE_DEVICE bool describe(const FwdParams& p, int index, int tile_q, int tile_
   if constexpr (kWhole) {
     w.kv_batch = batch, w.kv_row = w.page_base = 0, w.clipped = true;
   } else {
-    if (!kPacked && p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
+    if (kAsks && p.query.used) len_q = clamp(p.query.used[batch], 0, rows_q);
     len_kv = describe_keys<kSequences>(p, batch, w);
-    if (!kPacked && p.positions.key_starts) kv_position = p.positions.key_starts[batch];
+    if (kAsks && p.positions.key_starts) kv_position = p.positions.key_starts[batch];
   }
   w.len_q = len_q, w.len_kv = len_kv, w.kv_position = kv_position;
   if (p.positions.query == QueryStart::bottom_right) w.q_position = kv_position + len_kv - len_q;
   else if (p.positions.query == QueryStart::given)
-    w.q_position = !kWhole && !kPacked && p.positions.query_starts ? p.positions.query_starts[batch]
-                                                                   : p.positions.query_start;
+    w.q_position =
+        kAsks && p.positions.query_starts ? p.positions.query_starts[batch] : p.positions.query_start;
 
   const int tiles = w.q_begin < len_q ? ceil_div(len_kv, tile_kv) : 0, split = w.split;
   w.tiles_end = tiles;
@@ -300,8 +306,8 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
   const bool leader = threadIdx.x % 32 == 0;
   int taken = kNone, idle = 0;  // idle: slots known to hold nothing that may have to be done again
   // The first of whole sequences' items takes no look at memory (queries are fetched into L2, where later
-  // writes land too), and is found while kernels ahead still run.
-  constexpr bool kFirstIsKnown = c.whole() && !Program::kCounts;
+  // writes land too), and is found while kernels ahead still run. Heavy masks may gather.
+  constexpr bool kFirstIsKnown = c.whole() && !c.rolled_mask && !Program::kCounts;
   if (!kFirstIsKnown) ptx::griddepcontrol_wait();  // fwd_prepare's results
   u32& is_long =
       smem.warp_word[0];  // the last item: then two are taken and no more, so that the launch ends evenly
@@ -313,6 +319,7 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       one_later.next();
       smem.work_ring.wait_empty(one_later);
     }
+    if constexpr (c.paired) ptx::fence_cluster();  // what the other CTA reported
     WorkItem& w = smem.work[work_at.slot()];
     Pass pass = Pass::fast;
     if (BOLIDE_RARELY(w.suspicious)) pass = w.suspicious & WorkItem::kIsBeyond ? Pass::careful : Pass::finite;
@@ -333,8 +340,13 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;
+      auto filled = work_at;
       smem.work_ring.fill(work_at);
-      if (done) return;
+      if (done) {
+        filled.word ^= 1;  // the other CTA arrives here no more when all its consumers have seen the end
+        if constexpr (c.paired) smem.work_ring.wait_empty(filled);
+        return;
+      }
       continue;
     }
     idle = 0;

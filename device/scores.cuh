@@ -1,6 +1,6 @@
 // Scores on their way to exponents. Most are computed in place: S holds them, but for Program::after. Two
 // forms are late: S keeps what the multiply gave, and the exponent itself makes the score of it, a line along
-// a row in 1.5 instructions instead of 3, a cap in 6 instead of 14. A key is hidden there by a NaN which is
+// a row in 1.7 instructions instead of 3, a cap in 6 instead of 14. A key is hidden there by a NaN which is
 // not the one that wgmma gives, so that what a row adds never reaches it.
 #pragma once
 #include "program.cuh"

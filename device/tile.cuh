@@ -68,7 +68,8 @@ struct alignas(1024) SmemTile {
   u16 data[kRows * 64 * kPanels];
 
   BOLIDE_DEVICE Ref ref(int first_row = 0) const {
-    return {__shfl_sync(~0u, (ptx::smem_addr(data) >> 4) + first_row / 8 * (kBlockBytes >> 4), 0)};
+    const u32 start = ptx::smem_addr(data) & 0xffffff;  // above is a cluster's CTA: descriptors have no room
+    return {__shfl_sync(~0u, (start >> 4) + first_row / 8 * (kBlockBytes >> 4), 0)};
   }
   // The shared-memory address of a row's chunk.
   BOLIDE_DEVICE u32 chunk(int row, int index) const {

@@ -116,7 +116,8 @@ struct FwdParams {
   Positions positions;
 
   int batch, heads, heads_per_kv, head_dim, head_dim_v;
-  int kv_box_rows;  ///< rows of a TMA box of K and V: tile_kv, or a divisor of it and of the page size
+  int kv_box_rows;  ///< rows of a TMA box of K and V: tile_kv, half of it (FwdConfig::paired), or with pages
+                    ///< a divisor of it and of their size
   float scale, scale_log2;  ///< scale_log2 = scale * log2(e)
   float scale_lost;         ///< what rounding took from scale, for float32
   const float* sinks;       ///< [heads] or null; the combine kernel's job when there are splits
@@ -198,6 +199,8 @@ struct FwdConfig {
   bool partial;            ///< of splits, with an even head_dim_v: a single loop, which compiles a seventh
                            ///< faster; they mostly wait for memory
   Sequences sequences;
+  bool paired;  ///< whole: CTAs come in clusters of two whose items share keys, and each loads half of a tile
+                ///< for both
 
   BOLIDE_SHARED constexpr bool whole() const { return sequences == Sequences::whole; }
   BOLIDE_SHARED constexpr bool packed() const { return sequences == Sequences::packed; }
@@ -229,9 +232,10 @@ struct FwdConfig {
 /// loop; a gathering score's loads are in flight at once, so it takes smaller tiles (what spilled decided the
 /// figures). `sequences`, whole or packed: a kernel of its own where the copy engine loads and the mask is
 /// light, as the code that looks for lengths does not fit the instruction cache beside the rest (at 512 keys
-/// d64 +13 to +21 %, d128 +6 %). `short_items`: few keys, not all of them visible; such a kernel then takes
-/// tiles of 64, less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %;
-/// d64, which does without, +2 and 0; d80 and d96 follow d128 unmeasured).
+/// d64 +13 to +21 %, d128 +6 %), and of whole sequences where it is heavy, too (documents of 1,500: +5 %).
+/// `short_items`: few keys, not all of them visible; such a kernel then takes tiles of 64, less of which a
+/// mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %; d64, which does without, +2
+/// and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
                                                 Producer producer, ProgramWeight weight, Sequences sequences,
                                                 bool short_items) {
@@ -254,12 +258,15 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
               40,
               heavy_program,
               false,
-              Sequences::any};
+              Sequences::any,
+              false};
   const int k_panels = (head_dim + 63) / 64, v_panels = (head_dim_v + 63) / 64;
   const bool lean =
       producer == Producer::tma && !heavy_program;  // 32 or 40 registers are enough to schedule and load
   if (!lean) c.producer_registers = scores ? 40 : very ? 88 : 56;
-  if (lean && out_type == type) c.sequences = sequences;
+  const bool heavy_whole =
+      producer == Producer::tma && weight == ProgramWeight::heavy && sequences == Sequences::whole;
+  if ((lean || heavy_whole) && out_type == type) c.sequences = sequences;
   if (k_panels == 1 && v_panels == 1 && lean) {
     c.tile_q = 192, c.k_stages = c.v_stages = 3, c.producer_registers = 32;
   } else if (k_panels <= 2 && v_panels <= 2) {
@@ -273,7 +280,7 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   } else {
     c.tile_kv = very ? 48 : heavy_program ? 64 : 80;
   }
-  if (c.sequences != Sequences::any && short_items && k_panels == v_panels && k_panels % 2 == 0) {
+  if (c.sequences != Sequences::any && lean && short_items && k_panels == v_panels && k_panels % 2 == 0) {
     c.tile_kv = 64;
     if (k_panels == 2) c.k_stages = c.v_stages = 4;
   }
@@ -281,14 +288,22 @@ BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, El
   return c;
 }
 
-/// (batch, head) pairs that are walked together. Where tiles are partly visible (causal, windows), those
-/// whose keys and values the L2 cache holds, 32 MiB of 50 to 60, longest first, and only then the next: worth
-/// 10 % at 16k keys, causal. Else one key head after another.
+/// (batch, head) pairs that are walked together, of so many. Where tiles are partly visible (causal,
+/// windows), those whose keys and values the L2 cache holds, 32 MiB of 50 to 60, longest first, and only then
+/// the next: worth 10 % at 16k keys, causal. Else one key head after another. Groups are of a size: the last,
+/// were it small, would be longest items that nothing shorter comes behind (60 and 4 instead of 32 and 32: -8
+/// %).
 BOLIDE_SHARED constexpr int heads_in_l2(long long rows_kv, int head_dim, int head_dim_v, int element_bytes,
-                                        int heads_per_kv, bool partial_tiles) {
+                                        int heads_per_kv, bool partial_tiles, long long pairs) {
   const long long bytes = rows_kv * (head_dim + head_dim_v) * element_bytes;
-  const long long pairs = partial_tiles ? (32ll << 20) / (bytes > 0 ? bytes : 1) : 1;
-  return static_cast<int>(pairs < 1 ? 1 : pairs > (1 << 20) ? 1 << 20 : pairs) * heads_per_kv;
+  const long long fit = partial_tiles ? (32ll << 20) / (bytes > 0 ? bytes : 1) : 1,
+                  held = fit < 1           ? 1
+                         : fit > (1 << 20) ? 1 << 20
+                                           : fit,
+                  key_heads = (pairs + heads_per_kv - 1) / heads_per_kv,
+                  groups = (key_heads + held - 1) / held,
+                  even = groups > 0 ? (key_heads + groups - 1) / groups : 1;
+  return static_cast<int>(even < 1 ? 1 : even) * heads_per_kv;
 }
 
 }  // namespace bolide::device

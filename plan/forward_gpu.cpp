@@ -211,6 +211,22 @@ bool has_few_keys(const ForwardProblem& p, const Sizes& s) {
   return s.rows_kv <= kFewKeys;
 }
 
+// Items of long sequences without a program go through the same keys at the same pace: two of a key head
+// share what they load. (Groups of items are key heads, or 1024 heads: see heads_in_l2.) Shorter ones are
+// better dealt out by a counter. It saves what reading the L2 cache costs: 2 % at 256, 0 to 7 % at 64
+// (docs/hopper.md, step 17), and nothing at 128, where items then wait for each other.
+bool has_paired(const FwdConfig& c) {
+  const bool one_panel = c.head_dim <= 64 && c.head_dim_v <= 64,
+             four = c.head_dim > 192 && c.head_dim_v > 192;
+  return c.whole() && !c.rolled_mask && (one_panel || four);
+}
+bool is_paired(const Sizes& s, const ForwardChoice& c) {
+  const std::int64_t group = std::min<std::int64_t>(s.group(), 1024),
+                     items = ceil_div(s.rows_q, c.tile_q) * group;
+  return has_paired(c.config) && !c.masked && !c.scored && !c.counted && s.rows_kv > kFewKeys &&
+         items % 2 == 0 && s.group() % group == 0 && c.grid > 1;
+}
+
 // Work items may differ in how many key tiles they visit.
 bool uneven_work(const ForwardProblem& p, bool masked) {
   return masked || p.seqused_q || p.seqused_kv || p.leftpad || !std::holds_alternative<Dense>(p.keys);
@@ -320,6 +336,11 @@ ForwardChoice choose_forward(const ForwardProblem& p, const Sizes& s, const GpuF
   const Sequences sequences = c.plain ? Sequences::any : sequences_of(p, s, c);
   if (sequences == Sequences::paged) c.config.sequences = sequences;
   else if (sequences != Sequences::any) choose_sm90(c, p, programs, s, sequences);
+  if (is_paired(s, c)) {
+    c.config.paired = true;
+    c.kv_box_rows = c.config.tile_kv / 2;
+    c.grid -= c.grid % 2;
+  }
   if (!c.plain) c.smem_bytes = c.config.smem_bytes();
   c.workspace = lay_out(p, programs.mask, s, c);
   return c;
@@ -347,8 +368,11 @@ std::vector<device::FwdConfig> every_forward_config() {
         for (const auto weight : {ProgramWeight::light, ProgramWeight::gathering_score, ProgramWeight::heavy,
                                   ProgramWeight::very_heavy}) {
           for (const auto sequences : {Sequences::whole, Sequences::packed})
-            for (const bool short_items : {true, false})
-              add(make_config(d, type, out, Producer::tma, 16, weight, sequences, short_items));
+            for (const bool short_items : {true, false}) {
+              FwdConfig c = make_config(d, type, out, Producer::tma, 16, weight, sequences, short_items);
+              add(c);
+              if (has_paired(c) && !short_items) c.paired = true, add(c);
+            }
           FwdConfig c = make_config(d, type, out, Producer::tma, 16, weight, Sequences::any, false);
           for (const auto sequences : {Sequences::any, Sequences::paged}) {
             c.sequences = sequences;
@@ -378,11 +402,11 @@ std::string config_text(const device::FwdConfig& c) {
       ".out_type = bolide::device::Element::{}, .producer = bolide::device::Producer::{}, .copy_bytes = {}, "
       ".tile_q = {}, .tile_kv = {}, .k_stages = {}, .v_stages = {}, .early_cols = {}, .producer_registers = "
       "{}, "
-      ".rolled_mask = {}, .partial = {}, .sequences = bolide::device::Sequences::{}}}",
+      ".rolled_mask = {}, .partial = {}, .sequences = bolide::device::Sequences::{}, .paired = {}}}",
       c.head_dim, c.head_dim_v, element(c.type), element(c.out_type),
       c.producer == Producer::tma ? "tma" : "gathered", c.copy_bytes, c.tile_q, c.tile_kv, c.k_stages,
       c.v_stages, c.early_cols, c.producer_registers, c.rolled_mask, c.partial,
-      kSequences[static_cast<int>(c.sequences)]);
+      kSequences[static_cast<int>(c.sequences)], c.paired);
 }
 
 }  // namespace bolide

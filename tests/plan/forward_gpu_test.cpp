@@ -216,6 +216,39 @@ ForwardProblem packed_keys(std::int64_t rows, std::int64_t batch, std::int64_t d
                      .cu_seqlens_kv = lengths});
 }
 
+TEST(ForwardChoice, LongItemsOfAKeyHeadShareWhatTheyLoad) {
+  const auto paired = [](const ForwardProblem& p) { return choose(p).config.paired; };
+  for (const int d : {64, 256}) {
+    EXPECT_TRUE(paired(dense(2, 4096, 4096, 16, 4, d, d)));
+    EXPECT_FALSE(paired(dense(2, 1024, 1024, 16, 4, d, d))) << "few keys";
+    EXPECT_FALSE(paired(dense(3, 2400, 2400, 17, 17, d, d))) << "an odd number of query tiles";
+    ForwardProblem causal = dense(2, 4096, 4096, 16, 4, d, d);
+    causal.mask = leaf::kv <= leaf::q;
+    EXPECT_FALSE(paired(causal)) << "at different paces";
+    ForwardProblem scored = dense(2, 4096, 4096, 16, 4, d, d);
+    scored.scale = -1.f;
+    EXPECT_FALSE(paired(scored)) << "not measured";
+  }
+  EXPECT_FALSE(paired(dense(2, 4096, 4096, 16, 4, 128, 128)));
+
+  const ForwardProblem p = dense(2, 4096, 4096, 16, 4, 256, 256);
+  const ForwardChoice c = choose_forward(p, validate(p), {.multiprocessors = 133});
+  EXPECT_EQ(c.grid, 132) << "whole clusters";
+  EXPECT_EQ(c.kv_box_rows, c.config.tile_kv / 2);
+}
+
+TEST(HeadsInL2, GroupsAreOfASize) {
+  const auto walked = [](long long rows, long long pairs, bool partial = true) {
+    return device::heads_in_l2(rows, 128, 128, 2, 4, partial, pairs);
+  };
+  EXPECT_EQ(walked(4096, 64), 64) << "16 key heads are 32 MiB";
+  EXPECT_EQ(walked(4097, 64), 32) << "not 60 and 4";
+  EXPECT_EQ(walked(16384, 40), 16) << "10 key heads, 4 of which fit: 4, 4 and 2";
+  EXPECT_EQ(walked(1 << 20, 64), 4);
+  EXPECT_EQ(walked(4096, 64, false), 4);
+  EXPECT_EQ(walked(0, 0), 4) << "not zero, which items are divided by";
+}
+
 TEST(ForwardChoice, PackedSequencesHaveAKernelOfTheirOwn) {
   expect_own_kernel(packed_keys(40000, 10), 10, &device::FwdConfig::packed);
   EXPECT_TRUE(choose(packed_keys(40000, 10, 104)).config.packed());
@@ -344,6 +377,14 @@ TEST(ForwardChoice, EveryChoiceIsInTheListOfConfigurations) {
           ASSERT_EQ(static_cast<bool>(kernel_programs(p, validate(p)).score), (variant & 2) != 0)
               << "a negative scale is applied by a program";
         }
+  for (std::int64_t d = 8; d <= 256; d += 8)
+    for (int variant = 0; variant < 16; ++variant) {
+      const std::int64_t rows = variant & 1 ? 512 : 2048;
+      ForwardProblem p = dense(8, rows, rows, 16, 16, d, d);
+      if (variant & 2) p.mask = variant & 4 ? leaf::kv <= leaf::q : (leaf::q - leaf::kv) % 96 <= 64;
+      if (variant & 8) p.scale = -1.f;
+      expect_listed(p);
+    }
   for (std::int64_t d = 8; d <= 256; d += 8)
     for (int variant = 0; variant < 16; ++variant) {
       ForwardProblem p = variant & 1 ? paged(variant & 2 ? 16 : 256, 64, variant & 4 ? 1 : 64)
