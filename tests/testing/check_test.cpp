@@ -328,6 +328,20 @@ TEST(Check, RandomCasesPassAndNoneIsRefused) {
   EXPECT_EQ(pool.failures(), "");
 }
 
+TEST(Pool, CountsRowsThatDifferFromEachOther) {
+  Outcome o;
+  o.distances["out"] = {4., 1., 1 << 20};  // twice the floor
+  const auto failures = [&](const char* line) {
+    Pool pool;
+    pool.add(Case::parse(line), o);
+    return pool.failures();
+  };
+  EXPECT_NE(failures("fwd bf16 sq=300 d=64"), "");
+  EXPECT_EQ(failures("fwd bf16 sq=300 d=64 strides=expand"), "") << "one row many times";
+  EXPECT_EQ(failures("fwd bf16 sq=300 d=64 scale=0 score=\"score - 0.1 * abs(q - kv)\""), "")
+      << "one row of weights many times";
+}
+
 class CaseFile : public ::testing::TestWithParam<std::string> {};
 TEST_P(CaseFile, EveryLinePasses) {
   std::ifstream file(BOLIDE_SOURCE_DIR "/tests/cases/" + GetParam());
