@@ -58,9 +58,12 @@ struct Smem {
                           [c.staged_out() ? kStagedBytes : 16];  // a warp's rows, on their way out
 };
 
-// Splits, which mostly wait for memory, compute caps in place: at 192 the polynomial would spill.
+// Splits, which mostly wait for memory, compute caps in place: at 192 the polynomial would spill. So would it
+// beside masks that are very heavy, which take registers from the consumers.
 template <FwdConfig c, class Program>
-using ScoresOf = ScoresFor<c.partial && Program::kForm != ScoreForm::along ? ScoreForm::any : Program::kForm>;
+using ScoresOf = ScoresFor<(c.partial || c.producer_registers > 56) && Program::kForm != ScoreForm::along
+                               ? ScoreForm::any
+                               : Program::kForm>;
 template <FwdConfig c, class Program>
 using Softmax = OnlineSoftmax<ScoresOf<c, Program>>;
 
@@ -219,8 +222,8 @@ BOLIDE_DEVICE void consume(Smem<c>& smem, const FwdParams& p, const typename Pro
     if (BOLIDE_RARELY(w.index < 0)) {
       const bool done = w.index == Smem<c>::kNoMoreWork;
       __syncwarp();
-      if (done && c.paired) ptx::fence_cluster();  // behind all that arrived in the other CTA
-      if (!done || c.paired) release(smem.work_ring, work_at);
+      if constexpr (c.paired) ptx::fence_cluster();  // behind all that arrived in the other CTA
+      release(smem.work_ring, work_at);
       if (done) return;
       continue;
     }

@@ -411,7 +411,7 @@ BOLIDE_DEVICE void produce(Smem& smem, const FwdParams& p) {
     smem.work_ring.wait_full(work_at);
     const WorkItem& w = smem.work[work_at.slot()];
     if (w.index == Smem::kNoMoreWork) {
-      if constexpr (c.paired) smem.work_ring.release(work_at);
+      smem.work_ring.release(work_at);
       break;
     }
     int place = 0;  // in the block under way

@@ -63,9 +63,7 @@ BOLIDE_DEVICE void mbarrier_arrive_pair(u64& bar) {
       : "memory");
 }
 BOLIDE_DEVICE void atomic_or_in(u32& x, u32 bits, u32 rank) {
-  asm volatile("red.relaxed.cluster.shared::cluster.or.b32 [%0], %1;\n fence.acq_rel.cluster;" ::"r"(
-                   address_in(&x, rank)),
-               "r"(bits)
+  asm volatile("red.relaxed.cluster.shared::cluster.or.b32 [%0], %1;" ::"r"(address_in(&x, rank)), "r"(bits)
                : "memory");
 }
 BOLIDE_DEVICE void fence_cluster() { asm volatile("fence.acq_rel.cluster;" ::: "memory"); }

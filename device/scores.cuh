@@ -102,7 +102,7 @@ struct Lines : Late {
 };
 
 // tanh of the product times before. Where it is small it is an odd polynomial of the product, whose last step
-// is the exponent's: 6 instructions instead of 14. A row of which a thread's products are not all small is
+// is the exponent's: 6 instructions instead of 16. A row of which a thread's products are not all small is
 // flattened, in this tile and in this thread: S gets the tanh, whose polynomial is a line. Who else is in the
 // warp changes no bit. kFast: every other eight columns take the tanh of the exponential unit, which has
 // time.
@@ -110,11 +110,12 @@ template <bool kFast>
 struct Caps : Late {
   using Small = math::SmallTanh<kFast>;
   static constexpr bool kFlattensTiles = true;
-  // Of the exponent's factor: beyond, the errors of polynomial and tanh, 2^-22 (kFast: 2^-11) of it, would
-  // part a row's exponents from its base.
+  // Of the exponent's factor: beyond, the errors of polynomial and tanh, 2^-21.6 (kFast: 2^-11) of it,
+  // would part a row's exponents from its base.
   static constexpr float kMost = kFast ? 0x1p10f : 0x1p16f;
   float before;
   float limit;  // of a product that is small; negative: none is
+  float first;  // the first term, rounded once: what four roundings take the lse shows
   bool is_flat[2];
 
   template <class Program>
@@ -123,6 +124,8 @@ struct Caps : Late {
     before = scale * Program::before(program);
     float last = fabsf(scale_log2 * before);  // the last term; the first is in range, as factors are
     for (int n = 1; n < Small::kTerms; ++n) last *= before * before;
+    first = static_cast<float>(1.4426950408889634 * Small::term(0) * Program::after(program) * scale *
+                               Program::before(program));
     const bool fits = fabsf(scale_log2) < kMost && last > 0x1p-110f && last < 0x1p110f;
     limit = fits ? Small::kLimit / fabsf(before) : -1.f;
   }
@@ -170,10 +173,13 @@ struct Caps : Late {
   };
   BOLIDE_DEVICE Row row(int r, float mult, float base) const {
     Row row{before, mult, base};
-    float power = mult * before;
+    float power = first;  // mult is what it was made of: exponents so large that it is not are flat
+    row.terms[0] = is_flat[r] ? mult : first;
 #pragma unroll
-    for (int n = 0; n < Small::kTerms; ++n, power *= before * before)
-      row.terms[n] = !is_flat[r] ? Small::term(n) * power : n == 0 ? mult : 0.f;
+    for (int n = 1; n < Small::kTerms; ++n) {
+      power *= before * before;
+      row.terms[n] = is_flat[r] ? 0.f : static_cast<float>(Small::term(n)) * power;
+    }
     return row;
   }
 };

@@ -233,9 +233,9 @@ struct FwdConfig {
 /// figures). `sequences`, whole or packed: a kernel of its own where the copy engine loads and the mask is
 /// light, as the code that looks for lengths does not fit the instruction cache beside the rest (at 512 keys
 /// d64 +13 to +21 %, d128 +6 %), and of whole sequences where it is heavy, too (documents of 1,500: +5 %).
-/// `short_items`: few keys, not all of them visible; such a kernel then takes tiles of 64, less of which a
-/// mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %; d64, which does without, +2
-/// and 0; d80 and d96 follow d128 unmeasured).
+/// `short_items`: few keys, not all of them visible; with a light mask such a kernel then takes tiles of 64,
+/// less of which a mask hides (causal, 512 and 1024 keys: d128 +5 and +2 %, d256 +6 and +4 %; d64, which does
+/// without, +2 and 0; d80 and d96 follow d128 unmeasured).
 BOLIDE_SHARED constexpr FwdConfig choose_config(int head_dim, int head_dim_v, Element type, Element out_type,
                                                 Producer producer, ProgramWeight weight, Sequences sequences,
                                                 bool short_items) {

@@ -77,6 +77,16 @@ TEST_F(BackendTest, ADenseCallIsOneLaunchAndNothingElse) {
   EXPECT_EQ(testing::fake().last_attributes[0].id, LaunchAttributeId::programmatic_serialization);
 }
 
+TEST_F(BackendTest, PairedBlocksAreLaunchedAsClusters) {
+  const ForwardProblem p = dense(2, 4096, 8, 256);
+  const auto planned = plan(p);
+  run(*planned, p);
+  EXPECT_EQ(testing::fake().last.grid[0], 132u);
+  ASSERT_EQ(testing::fake().last_attributes.size(), 2u);
+  EXPECT_EQ(testing::fake().last_attributes[1].id, LaunchAttributeId::cluster);
+  EXPECT_EQ(testing::fake().last_attributes[1].cluster[0], 2u);
+}
+
 TEST_F(BackendTest, OtherAddressesAreEncodedAnew) {
   ForwardProblem p = dense(2, 4096, 8, 128);
   const auto planned = plan(p);

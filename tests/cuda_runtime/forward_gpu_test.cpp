@@ -87,6 +87,7 @@ TEST_F(ForwardOnGpu, D1_AThousandRepeatsBesideNoiseAreBitIdentical) {
         "fwd bf16 b=4 hq=16 hkv=16 sq=2048 skv=2048 d=128 mask=\"kv<=q\"",
         "fwd f16 b=4 hq=16 hkv=16 sq=2048 skv=2048 d=64 mask=\"kv<=q && q-kv<700\"",
         "fwd bf16 b=4 hq=16 hkv=4 sq=2048 skv=1024 d=256 mask=\"kv<=q\"",
+        "fwd bf16 b=4 hq=16 hkv=4 sq=2048 skv=2048 d=64", "fwd f16 b=4 hq=16 hkv=4 sq=2048 skv=2048 d=256",
         "varlen_fwd bf16 b=16 hq=16 hkv=4 sq=0..2048 skv=0..2048 d=128 kv=packed mask=\"kv<=q\" seed=3",
         "varlen_fwd bf16 b=16 hq=16 hkv=4 sq=512 skv=1024 d=128 kv=paged:16 mask=\"kv<=q\" seed=4",
         "fwd_kvcache bf16 b=3 hq=32 hkv=8 sq=1 skv=16384 d=128 kv=paged:64 mask=\"kv<=q\"",
@@ -153,40 +154,51 @@ TEST_F(ForwardOnGpu, ACallWritesNothingBeforeThoseAheadHaveEnded) {
   EXPECT_EQ(download(writes.out), std::vector<std::byte>(bytes_of(writes.out))) << "no key, so zeros";
 }
 
-// Nor read: a score's line is made of what the first call still writes.
+// Nor read: scores and classes of tiles are made of what the first call still writes.
 TEST_F(ForwardOnGpu, ACallReadsNothingBeforeThoseAheadHaveEnded) {
   testing::Setup writer(Case::parse("fwd bf16 b=1 hq=100 hkv=1 sq=128 skv=65536 d=128"), Fill::normal,
                         *memory),
       reader(Case::parse("fwd bf16 b=1 hq=100 hkv=100 sq=128 skv=128 d=128 mask=\"kv<=q\""), Fill::normal,
              *memory);
   const ForwardProblem& writes = writer.placed().forward;
-  ForwardProblem reads = reader.placed().forward;
-  reads.score = Score::parse("score + 0.1 * (kv - q) - bias[b, h, q]", {{"bias", writes.lse}});
-  const Plan write = context->plan(writes), read = context->plan(reads);
-  ASSERT_EQ(write.workspace_bytes() + read.workspace_bytes(), 0u) << "neither is split nor counted";
-  std::vector<std::byte> later, followed;
-  for (std::vector<std::byte>* out : {&later, &followed}) {
-    writer.upload(), reader.upload();
-    synchronize(*device, stream());
-    context->forward(write, writes, {}, memory->stream());
-    if (out == &later) synchronize(*device, stream());
-    context->forward(read, reads, {}, memory->stream());
-    *out = download(reads.lse);
+  const Plan write = context->plan(writes);
+  ForwardProblem scored = reader.placed().forward, masked = scored;
+  scored.score = Score::parse("score + 0.1 * (kv - q) - bias[b, h, q]", {{"bias", writes.lse}});
+  masked.mask = Mask::parse("kv <= q && sum[b, h, kv] > 0", {{"sum", writes.lse}});  // with ranges of it
+  for (const ForwardProblem& reads : {scored, masked}) {
+    const Plan read = context->plan(reads);
+    ASSERT_EQ(write.workspace_bytes(), 0u) << "neither split nor counted";
+    DeviceBuffer workspace(device, read.workspace_bytes() + 1);
+    std::vector<std::byte> later, followed;
+    for (std::vector<std::byte>* out : {&later, &followed}) {
+      writer.upload(), reader.upload();
+      workspace.fill(0, stream());  // ranges that nobody has found yet let nothing be seen
+      synchronize(*device, stream());
+      context->forward(write, writes, {}, memory->stream());
+      if (out == &later) synchronize(*device, stream());
+      context->forward(read, reads, {workspace.data(), read.workspace_bytes()}, memory->stream());
+      *out = download(reads.lse);
+    }
+    EXPECT_EQ(later, followed);
   }
-  EXPECT_EQ(later, followed);
 }
 
 // What one row's query, or one column of V, brings in changes no bit of others, however a score is computed:
 // not who else is in its warp, and not that its item is done again.
 TEST_F(ForwardOnGpu, C13_OtherRowsAndColumnsKeepTheirBits) {
-  constexpr std::size_t kRows = 300, kHeads = 40, kDim = 128, kRow = 70, kHead = 1, kKey = 40;
+  constexpr std::size_t kRow = 70, kHead = 1, kKey = 40;
   const std::uint16_t kNan = 0x7fff, kLarge = 0x461c;  // 10,000
-  for (const char* score : {"", " score=\"2*tanh(score/2)\"", " score=\"2*tanh_fast(score/2)\"",
-                            " score=\"score-0.3*(q-kv)\"", " score=\"score*score\""}) {
-    testing::Setup setup(
-        Case::parse("fwd bf16 hq=40 sq=300 skv=300 d=128 mask=\"kv<=q\"" + std::string(score)), Fill::normal,
-        *memory);
+  const std::string causal = "fwd bf16 hq=40 sq=300 skv=300 d=128 mask=\"kv<=q\"";
+  for (const std::string& line :
+       {causal, causal + " score=\"2*tanh(score/2)\"", causal + " score=\"2*tanh_fast(score/2)\"",
+        causal + " score=\"score-0.3*(q-kv)\"", causal + " score=\"score*score\"",
+        std::string("fwd bf16 hq=100 sq=300 skv=1100 d=64"),
+        std::string("fwd bf16 hq=100 sq=250 skv=1100 d=256")}) {  // done again by a cluster of two
+    testing::Setup setup(Case::parse(line), Fill::normal, *memory);
     const ForwardProblem& p = setup.placed().forward;
+    const auto size = [&](int axis) { return static_cast<std::size_t>(p.q.size(axis)); };
+    const std::size_t rows = size(1), heads = size(2), dim = size(3);
+    const std::size_t first_row = p.mask ? kKey : 0;  // that sees the key
     const Plan plan = context->plan(p);
     const DeviceBuffer workspace(device, plan.workspace_bytes());
     const auto run = [&](const Tensor& t, std::size_t element, std::size_t count, std::uint16_t value) {
@@ -202,21 +214,21 @@ TEST_F(ForwardOnGpu, C13_OtherRowsAndColumnsKeepTheirBits) {
       return out;
     };
     const std::vector<std::uint16_t> clean = run(p.q, 0, 0, 0);
-    ASSERT_EQ(clean.size(), kRows * kHeads * kDim);
-    const std::size_t query = (kRow * kHeads + kHead) * kDim;
+    ASSERT_EQ(clean.size(), rows * heads * dim);
+    const std::size_t query = (kRow * heads + kHead) * dim;
     for (const std::uint16_t value : {kNan, kLarge}) {
-      std::vector<std::uint16_t> out = run(p.q, query, kDim, value);
-      EXPECT_NE(out, clean) << score;
-      std::copy_n(clean.begin() + query, kDim, out.begin() + query);
-      EXPECT_EQ(out, clean) << "a query of " << value << score;
+      std::vector<std::uint16_t> out = run(p.q, query, dim, value);
+      EXPECT_NE(out, clean) << line;
+      std::copy_n(clean.begin() + query, dim, out.begin() + query);
+      EXPECT_EQ(out, clean) << "a query of " << value << ": " << line;
     }
-    std::vector<std::uint16_t> out = run(p.v, (kKey * kHeads + kHead) * kDim, 1, kNan);
-    EXPECT_NE(out, clean) << score;
-    for (std::size_t row = kKey; row < kRows; ++row) {
-      const std::size_t at = (row * kHeads + kHead) * kDim;
+    std::vector<std::uint16_t> out = run(p.v, (kKey * heads + kHead) * dim, 1, kNan);
+    EXPECT_NE(out, clean) << line;
+    for (std::size_t row = first_row; row < rows; ++row) {
+      const std::size_t at = (row * heads + kHead) * dim;
       out[at] = clean[at];
     }
-    EXPECT_EQ(out, clean) << "a NaN of V" << score;
+    EXPECT_EQ(out, clean) << "a NaN of V: " << line;
   }
 }
 

@@ -229,6 +229,7 @@ TEST(ForwardChoice, LongItemsOfAKeyHeadShareWhatTheyLoad) {
     scored.scale = -1.f;
     EXPECT_FALSE(paired(scored)) << "not measured";
   }
+  EXPECT_TRUE(paired(dense(1, 3, 1110, 280, 140, 64, 64))) << "two heads of a key head";
   EXPECT_FALSE(paired(dense(2, 4096, 4096, 16, 4, 128, 128)));
 
   const ForwardProblem p = dense(2, 4096, 4096, 16, 4, 256, 256);

@@ -114,19 +114,27 @@ TEST(Operators, ComparisonsAndLogic) {
   EXPECT_TRUE(truth("float(q) / 0 != 1", 0, 0));
 }
 
-// What a GPU computes, but for the rounding of its reciprocal and its product.
+// What a GPU computes; its reciprocal may be an ulp off either way.
 TEST(Operators, TanhAsAQuotientIsWithinItsError) {
   double worst = 0;
-  for (float x = 1e-38f; x < math::kTanhLimit; x += std::max(1e-38f, x * 0x1p-10f)) {
-    const auto [above, below] = math::tanh_quotient(x);
+  const auto each = [](math::TanhQuotient q, auto visit) {
+    const float exact = 1 / q.below;
+    for (const float inverse : {std::nextafter(exact, 0.0f), exact, std::nextafter(exact, 2.0f)})
+      visit(math::divided(q, inverse));
+  };
+  const auto see = [&](float x) {
+    const math::TanhQuotient q = math::tanh_quotient(x);
     const double exact = std::tanh(static_cast<double>(x));
-    worst = std::max(worst, std::abs(static_cast<double>(above) / static_cast<double>(below) / exact - 1));
-    ASSERT_EQ(math::tanh_quotient(-x).above, -above) << x;
-    ASSERT_LE(above * std::nextafter(1 / below, 2.0f), 1) << x;  // rcp.approx may be an ulp too large
-  }
-  EXPECT_LT(worst, 0x1p-21 - 0x1p-23 - 0x1p-24);  // rcp.approx and the product take the rest
-  const auto [above, below] = math::tanh_quotient(math::kTanhLimit);
-  EXPECT_GT(above * std::nextafter(1 / below, 0.0f), 1 - 0x1p-21);
+    ASSERT_EQ(math::tanh_quotient(-x).above, -q.above) << x;
+    each(q, [&](float y) {
+      worst = std::max(worst, std::abs(y / exact - 1));
+      ASSERT_LE(y, 1) << x;
+    });
+  };
+  for (float x = 1e-38f; x < math::kTanhLimit; x += std::max(1e-38f, x * 0x1p-10f)) see(x);
+  see(6.2707987f);  // the worst of all
+  EXPECT_LT(worst, std::exp2(-21.6));
+  each(math::tanh_quotient(math::kTanhLimit), [](float y) { EXPECT_EQ(y, 1); });
   EXPECT_EQ(math::tanh_quotient(1e-30f).above, 1e-30f);
   EXPECT_EQ(math::tanh_quotient(0.0f).below, 1.0f);
 }
@@ -136,8 +144,9 @@ double worst_of_small_tanh() {
   using Small = math::SmallTanh<kFast>;
   double worst = 0;
   for (float x = 1e-18f; x <= Small::kLimit; x += std::max(1e-18f, x * 0x1p-12f)) {
-    float slope = Small::term(Small::kTerms - 1);
-    for (int n = Small::kTerms - 2; n >= 0; --n) slope = math::fused(slope, x * x, Small::term(n));
+    const auto term = [](int n) { return static_cast<float>(Small::term(n)); };
+    float slope = term(Small::kTerms - 1);
+    for (int n = Small::kTerms - 2; n >= 0; --n) slope = math::fused(slope, x * x, term(n));
     worst = std::max(worst, std::abs(static_cast<double>(x) * slope / std::tanh(static_cast<double>(x)) - 1));
   }
   return worst;
@@ -146,7 +155,7 @@ double worst_of_small_tanh() {
 // What GPUs make exponents of where scores are small beside their cap; x times the slope is not rounded
 // there.
 TEST(Operators, SmallTanhIsWithinItsError) {
-  EXPECT_LT(worst_of_small_tanh<false>(), 0x1p-22);
+  EXPECT_LT(worst_of_small_tanh<false>(), std::exp2(-22.8));
   EXPECT_LT(worst_of_small_tanh<true>(), 0x1p-11);
   EXPECT_LT(worst_of_small_tanh<true>(), op::kTanhFastError);
 }
