@@ -93,15 +93,19 @@ struct TmaLoader {
     }
   };
 
-  // A tile in one box a panel, by one lane.
-  template <class Tile>
+  // A tile in one box a panel, by one lane. kHalf: half of it, for both CTAs, whose other half the other
+  // loads.
+  template <bool kHalf = false, class Tile>
   BOLIDE_DEVICE void load_panels(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
     if (ptx::elect_one()) {
       ptx::mbarrier_arrive_expect_tx(bar, Tile::kPanels * Tile::kPanelBytes);
 #pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel)
-        ptx::tma_load_4d(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes, map, bar, panel * 64, from.row,
-                         from.head, from.batch);
+      for (int panel = 0; panel < Tile::kPanels; ++panel) {
+        const u32 to = ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes;
+        if constexpr (kHalf)
+          ptx::tma_load_4d_pair(to + from.place * 128, map, bar, panel * 64, from.row, from.head, from.batch);
+        else ptx::tma_load_4d(to, map, bar, panel * 64, from.row, from.head, from.batch);
+      }
     }
     __syncwarp();
   }
@@ -117,18 +121,6 @@ struct TmaLoader {
     if (tile < 0 || place >= c.tile_kv || row >= w.len_kv) return {0, 0};
     const int entry = static_cast<int>(divide(row, p.pages.by_size));
     return {row - entry * p.pages.size, page_entry(p, w, entry)};
-  }
-  // Half of a tile for both CTAs, whose other half the other loads.
-  template <class Tile>
-  BOLIDE_DEVICE void load_half(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
-    if (ptx::elect_one()) {
-      ptx::mbarrier_arrive_expect_tx(bar, Tile::kPanels * Tile::kPanelBytes);
-#pragma unroll
-      for (int panel = 0; panel < Tile::kPanels; ++panel)
-        ptx::tma_load_4d_pair(ptx::smem_addr(dst.data) + panel * Tile::kPanelBytes + from.place * 128, map,
-                              bar, panel * 64, from.row, from.head, from.batch);
-    }
-    __syncwarp();
   }
   template <class Tile>
   BOLIDE_DEVICE void load_pages(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
@@ -193,7 +185,7 @@ struct TmaLoader {
   }
   template <class Tile>
   BOLIDE_DEVICE void load_keys(const Tile& dst, const TensorMap* map, u64& bar, const Boxes& from) {
-    if constexpr (c.paired) load_half(dst, map, bar, from);
+    if constexpr (c.paired) load_panels<true>(dst, map, bar, from);
     else if constexpr (c.paged()) load_blocks(dst, map, bar, from);
     else if (has_pages()) load_pages(dst, map, bar, from);
     else load_panels(dst, map, bar, from);
