@@ -214,7 +214,7 @@ bool has_few_keys(const ForwardProblem& p, const Sizes& s) {
 // Items of long sequences without a program go through the same keys at the same pace: two of a key head
 // share what they load. (Groups of items are key heads, or 1024 heads: see heads_in_l2.) Shorter ones are
 // better dealt out by a counter. It saves what reading the L2 cache costs: 2 % at 256, 0 to 7 % at 64
-// (docs/hopper.md, step 17), and nothing at 128, where items then wait for each other.
+// (docs/hopper.md, step 17), and nothing at 128.
 bool has_paired(const FwdConfig& c) {
   const bool one_panel = c.head_dim <= 64 && c.head_dim_v <= 64,
              four = c.head_dim > 192 && c.head_dim_v > 192;
