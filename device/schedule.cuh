@@ -340,13 +340,14 @@ BOLIDE_DEVICE void schedule(Smem& smem, const FwdParams& p, const typename Progr
       taken = kNoMore;  // but for items in flight that may come again
       const bool done = ++idle == Smem::kWorkSlots;
       w.index = done ? Smem::kNoMoreWork : Smem::kNothing;
-      auto filled = work_at;
+      auto last = work_at;
       smem.work_ring.fill(work_at);
-      if (done) {
-        filled.word ^= 1;  // the other CTA arrives here no more when all its consumers have seen the end
-        if constexpr (c.paired) smem.work_ring.wait_empty(filled);
-        return;
-      }
+      if constexpr (c.paired)
+        if (done) {
+          last.word ^= 1;  // the other CTA arrives here no more when all its consumers have seen the end
+          smem.work_ring.wait_empty(last);
+        }
+      if (done) return;
       continue;
     }
     idle = 0;

@@ -146,7 +146,7 @@ std::vector<Job> jobs(bool all) {
   if (all)
     for (const FwdConfig& c : every_forward_config())
       for (const NamedProgram& p : programs_in_turn)
-        if (c.rolled_mask == (c.head_dim <= 64 || c.head_dim == 192) &&
+        if (!c.paired && c.rolled_mask == (c.head_dim <= 64 || c.head_dim == 192) &&
             weight_of(c) <= ProgramWeight::heavy && std::string(p.name).ends_with("softcap")) {
           const jit::KernelSpec spec = forward_spec(c, program::emit(p.mask, p.score));
           jobs.push_back({std::string(p.name) + ": " + spec.name, spec, kKnownSpills.of(c)});
